@@ -1,0 +1,1 @@
+"""Understudy: learned stand-ins for particle-detector simulation."""

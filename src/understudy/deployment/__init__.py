@@ -1,0 +1,1 @@
+"""Export to ONNX, the bundle and its runtime."""

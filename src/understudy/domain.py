@@ -1,0 +1,78 @@
+"""The range of conditions that a stand-in was trained on, and what to say outside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from understudy.events import Events
+from understudy.schema import Array, Block
+
+
+class OutOfDomainWarning(UserWarning):
+    """Conditions outside the range that was trained on."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Lowest and highest value of every component of the given conditions, by block name."""
+
+    low: Mapping[str, tuple[float, ...]]
+    high: Mapping[str, tuple[float, ...]]
+    units: Mapping[str, str]
+
+    @classmethod
+    def of(cls, events: Events) -> Domain:
+        """The range that `events` cover in their given, non-jagged conditions."""
+        blocks = [b for b in events.schema.given if b.kind not in ("jagged", "image")]
+        rows = {b.name: _rows(events.conditions[b.name], b) for b in blocks}
+        return cls(
+            {k: tuple(float(x) for x in v.min(0)) for k, v in rows.items()},
+            {k: tuple(float(x) for x in v.max(0)) for k, v in rows.items()},
+            {b.name: b.unit for b in blocks},
+        )
+
+    def outside(self, conditions: Mapping[str, Any], warn: bool = False, tolerance: float = 1e-3) -> Array:
+        """Boolean `(n,)`: True where any component lies outside by more than `tolerance` of its range.
+
+        Args:
+            conditions: arrays by block name.
+            warn: issue one `OutOfDomainWarning` that names the block, the range and the number of events.
+            tolerance: how far beyond the range of a finite training sample still counts as inside.
+        """
+        n = len(next(iter(conditions.values())))
+        flags = np.zeros(n, bool)
+        for name, low in self.low.items():
+            values = np.asarray(conditions[name], float).reshape(n, -1)
+            slack = tolerance * (np.asarray(self.high[name]) - np.asarray(low))
+            bad = ((values < np.asarray(low) - slack) | (values > np.asarray(self.high[name]) + slack)).any(1)
+            if warn and bad.any():
+                spans = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, self.high[name], strict=True))
+                unit = f" {self.units[name]}" if self.units[name] else ""
+                warnings.warn(
+                    f"{int(bad.sum())} of {n} events have {name} outside the trained range ({spans}{unit});"
+                    " they are simulated and flagged in out_of_domain",
+                    OutOfDomainWarning,
+                    stacklevel=3,
+                )
+            flags |= bad
+        return flags
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"low": dict(self.low), "high": dict(self.high), "units": dict(self.units)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Domain:
+        """The inverse of `to_dict`."""
+        return cls(
+            {k: tuple(v) for k, v in data["low"].items()}, {k: tuple(v) for k, v in data["high"].items()}, dict(data["units"])
+        )
+
+
+def _rows(values: Any, block: Block) -> Array:
+    return np.asarray(values, float).reshape(len(values), -1)

@@ -1,0 +1,1 @@
+"""Conditional generative models: networks and an objective, said as turns."""

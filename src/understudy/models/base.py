@@ -1,0 +1,103 @@
+r"""What a conditional generative model is.
+
+A model draws $y = G(z \mid c)$ from noise $z \sim N(0, 1)$ and encoded conditions $c$. It learns in *turns*: a turn names
+parameters, an optimiser and a loss; the training loop plays the turns in order, each `repeats` times with a fresh batch
+every time. A flow has one turn, a GAN two, a BicycleGAN three, a shower library none: it only looks at the data once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training events as a model sees them.
+
+    Args:
+        response: transformed response `(n, d)`.
+        conditions: encoded conditions (features) `(n, c)`.
+        weights: optional `(n,)`, may be negative.
+        index: row of each event in the training split `(n,)`.
+    """
+
+    response: Tensor
+    conditions: Tensor
+    weights: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.response)
+
+
+class Optimiser(BaseModel):
+    """An optimiser and its learning-rate schedule, as a recipe says them.
+
+    `schedule: cosine` falls to zero over the training, `exponential` by `decay` per 1000 updates.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-4
+    betas: tuple[float, float] = (0.5, 0.9)
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    decay: PositiveFloat = 0.9
+    clip_norm: PositiveFloat | None = None
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """The torch optimiser over `parameters`."""
+        if self.kind in ("adam", "adamw"):
+            cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
+            return cls(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        if self.kind == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+
+Loss = Callable[[Batch, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's move.
+
+    Args:
+        name: `critic`, `generator`, `flow`; named in the history and in errors.
+        parameters: what the optimiser changes.
+        optimiser: settings of the optimiser and schedule.
+        loss: `(batch, generator) -> scalar`; all its randomness comes from the generator.
+        repeats: times the turn is played in a round, with a fresh batch each time.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...] = field(repr=False)
+    optimiser: Optimiser
+    loss: Loss = field(repr=False)
+    repeats: int = 1
+
+
+class Model(nn.Module, ABC):
+    """A conditional generative model of a transformed response `(n, d)` given features `(n, c)`."""
+
+    noise_size: int
+    """Length of the noise vector; noise is standard normal `(n, noise_size)`."""
+
+    def fit(self, response: Tensor, conditions: Tensor, weights: Tensor | None = None) -> None:
+        """Look at the whole training split once, before the first turn. Most models need not."""
+
+    @abstractmethod
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of one round of training, in order; empty where nothing is trained."""
+
+    @abstractmethod
+    def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """Transformed response `(n, d)` for noise `(n, noise_size)` and features `(n, c)`; uses only ONNX operations."""

@@ -1,0 +1,1 @@
+"""Plain torch modules: layers and their sizes, no losses."""

@@ -1,0 +1,1 @@
+"""Reading and writing events, chunked both ways."""

@@ -1,0 +1,176 @@
+"""A trained stand-in: stages of encoder, model, transforms and projections, run one after the other.
+
+Each `Stage` produces either a derived condition (the energy sum of the cells, given what the user knows) or the
+response. The whole chain is one torch module, `forward(noise, conditions) -> response`, which is what is exported, and a
+`Simulator`, which is what is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from understudy.domain import Domain
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.models.base import Model
+from understudy.schema import Array, Block, Schema
+from understudy.simulator import Conditions
+from understudy.transforms.base import Chain, Projection, Tensors
+from understudy.transforms.features import FeatureEncoder
+
+RESPONSE = "response"
+"""What the last stage produces."""
+
+
+class Stage(nn.Module):
+    """One model with its encoder in front and its transforms and projections behind.
+
+    Args:
+        produces: name of the derived condition it produces, or `response`.
+        encoder: conditions to features.
+        transforms: physical to learned space of what it produces.
+        model: draws in the learned space.
+        projections: applied last, to physical values.
+    """
+
+    def __init__(
+        self,
+        produces: str,
+        encoder: FeatureEncoder,
+        transforms: Chain,
+        model: Model,
+        projections: Sequence[Projection] = (),
+    ) -> None:
+        super().__init__()
+        self.produces = produces
+        self.encoder = encoder
+        self.transforms = transforms
+        self.model = model
+        self.projections = nn.ModuleList(projections)
+
+    def before_projections(self, noise: Tensor, conditions: Tensors) -> Tensor:
+        """Physical values `(n, d)` before thresholds and caps."""
+        drawn = self.model.sample(noise, self.encoder(conditions))
+        return self.transforms.inverse(drawn, conditions)
+
+    def project(self, values: Tensor, conditions: Tensors) -> Tensor:
+        """Apply the projections to `(n, d)`."""
+        for projection in self.projections:
+            values = projection(values, conditions)
+        return values
+
+    def forward(self, noise: Tensor, conditions: Tensors) -> Tensor:
+        """Physical values `(n, d)` for noise `(n, model.noise_size)`."""
+        return self.project(self.before_projections(noise, conditions), conditions)
+
+
+class Surrogate(nn.Module):
+    """Stages in order, the last one producing the response; a Simulator.
+
+    Args:
+        schema: blocks of the events that it stands in for.
+        stages: the stages; the last one produces the response.
+        geometry: where the response's numbers sit, if it is a calorimeter's.
+        domain: ranges of the conditions it was trained on.
+    """
+
+    def __init__(self, schema: Schema, stages: Sequence[Stage], geometry: Calorimeter | None, domain: Domain) -> None:
+        super().__init__()
+        if not stages or stages[-1].produces != RESPONSE:
+            raise ValueError("the last stage of a surrogate must produce the response")
+        self.schema = schema
+        self.stages = nn.ModuleList(stages)
+        self.geometry = geometry
+        self.domain = domain
+
+    @property
+    def noise_size(self) -> int:
+        """Length of the noise vector of all stages together."""
+        return sum(stage.model.noise_size for stage in self.stages)  # type: ignore[union-attr, misc]
+
+    def forward(self, noise: Tensor, conditions: Tensors) -> Tensor:
+        """The packed response `(n, d)`.
+
+        Args:
+            noise: standard normal `(n, noise_size)`, the stages' noise side by side.
+            conditions: physical values by block name. A derived condition that is given is used as it is.
+        """
+        stage, noise, conditions = self._until_last(noise, conditions)
+        values: Tensor = stage(noise, conditions)
+        return values
+
+    def before_projections(self, noise: Tensor, conditions: Tensors) -> Tensor:
+        """The packed response `(n, d)` before thresholds and caps."""
+        stage, noise, conditions = self._until_last(noise, conditions)
+        return stage.before_projections(noise, conditions)
+
+    def _until_last(self, noise: Tensor, conditions: Tensors) -> tuple[Stage, Tensor, Tensors]:
+        known = dict(conditions)
+        start = 0
+        *upstream, last = self.stages
+        for stage in upstream:
+            size = stage.model.noise_size  # type: ignore[union-attr]
+            name = str(stage.produces)
+            if name not in known:
+                produced = stage(noise[:, start : start + size], known)  # type: ignore[operator, index]
+                known[name] = produced.reshape(-1) if not self.schema.block(name).shape else produced
+            start += size  # type: ignore[operator, assignment]
+        return last, noise[:, start:], known  # type: ignore[return-value]
+
+    def simulate(self, conditions: Conditions, generator: np.random.Generator, chunk: int = 2000) -> Events:
+        """Simulate every row of `conditions` once.
+
+        Args:
+            conditions: arrays by block name, physical units; all given conditions of the schema. A derived condition
+                (the cells' energy sum, say) may be given too and is then used instead of drawn.
+            generator: source of the noise.
+            chunk: events per forward pass; the result does not depend on it.
+
+        Returns:
+            Events with the response and, as `aux["out_of_domain"]`, a flag per event whose conditions lie outside the
+            range that was trained on (a warning names the range).
+        """
+        blocks = condition_blocks(self.schema, conditions)
+        events = Events(Schema(blocks, self.schema.response), {b.name: conditions[b.name] for b in blocks}, where="conditions")
+        noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        packed = np.empty((len(events), self.schema.response_width), np.float32)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for start in range(0, len(events), chunk):
+                rows = slice(start, start + chunk)
+                given = as_tensors(events.conditions, rows, device)
+                packed[rows] = self(torch.from_numpy(noise[rows]).to(device), given).cpu().numpy()
+        self.train(was_training)
+        return flagged(events.with_response(packed), self.domain)
+
+
+def condition_blocks(schema: Schema, conditions: Conditions) -> tuple[Block, ...]:
+    """The schema's condition blocks among `conditions`: all given ones, and derived ones where present.
+
+    Raises:
+        ValueError: a given condition is missing, or one is not known.
+    """
+    if missing := [b.name for b in schema.given if b.name not in conditions]:
+        raise ValueError(f"the conditions lack {', '.join(missing)}; this simulation needs {', '.join(b.name for b in schema.given)}")
+    known = {b.name for b in schema.conditions}
+    if unknown := [name for name in conditions if name not in known]:
+        raise ValueError(f"unknown condition {', '.join(unknown)}; this simulation takes {', '.join(b.name for b in schema.conditions)}")
+    return tuple(b for b in schema.conditions if b.name in conditions)
+
+
+def as_tensors(arrays: Mapping[str, Any], rows: slice = slice(None), device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Arrays by name as float32 (or integer) tensors."""
+    return {name: torch.tensor(np.asarray(values[rows])).to(device) for name, values in arrays.items()}
+
+
+def flagged(events: Events, domain: Domain) -> Events:
+    """`events` with `aux["out_of_domain"]`, after a warning where any of them is outside."""
+    outside: Array = domain.outside(events.conditions, warn=True)
+    return events.with_aux(Block("out_of_domain", kind="categorical"), outside.astype(np.int64))

@@ -1,0 +1,1 @@
+"""How well one set of events agrees with another; knows no models."""
