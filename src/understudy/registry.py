@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _ROOMS: dict[str, dict[str, Callable[..., Any]]] = {}
 _FILLED: set[str] = set()
+_PACKAGES = {"projections": "transforms", "objectives": "models.objectives", "penalties": "models.penalties"}
+"""Rooms whose modules live in a package of another name."""
 
 
 class _Given:
@@ -91,9 +93,9 @@ def register(room: str, kind: str) -> Callable[[Callable[..., T]], Callable[...,
 def kinds(room: str) -> dict[str, Callable[..., Any]]:
     """All kinds of a room by name; imports the room's modules at first use."""
     if room not in _FILLED:
-        package = importlib.import_module(f"understudy.{room}")
+        package = importlib.import_module(f"understudy.{_PACKAGES.get(room, room)}")
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"understudy.{room}.{module.name}")
+            importlib.import_module(f"{package.__name__}.{module.name}")
         _FILLED.add(room)
     return dict(sorted(_ROOMS.get(room, {}).items()))
 
