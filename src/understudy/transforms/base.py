@@ -8,8 +8,8 @@ model. A `Projection` is one-way and idempotent, $P(P(x)) = P(x)$: thresholds, c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ Tensors = Mapping[str, Tensor]
 """Conditions by block name: `(n,)` or `(n, *shape)`, physical units."""
 
 
-class Transform(nn.Module, ABC):
-    """An invertible map of a packed response `(n, d)` given conditions.
+class Fitted(nn.Module):
+    """A module whose constants are learned from a sample, kept in buffers and restored by `load_state_dict`.
 
-    Subclasses implement `_fit`, `_forward` and `_inverse`, keep fitted state in buffers, and use only operations that
-    ONNX knows in `_inverse`.
+    A buffer whose shape is only known after the fit is registered empty, `torch.empty(0)`; an empty buffer takes the
+    shape that is stored, so that a fresh object, built from the recipe alone, can be filled from a safetensors file.
     """
 
     fitted: Tensor
@@ -30,6 +30,49 @@ class Transform(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("fitted", torch.zeros((), dtype=torch.uint8))
+        self._ready = False
+
+    def _keep(self, **constants: Tensor) -> None:
+        """Set buffers by name, in the type and on the device that they have."""
+        for name, value in constants.items():
+            buffer = getattr(self, name)
+            setattr(self, name, value.detach().to(buffer.device, buffer.dtype).clone())
+
+    def _set_fitted(self) -> None:
+        self.fitted.fill_(1)
+        self._ready = True
+
+    def _require_fitted(self) -> None:
+        if not self._ready:
+            raise RuntimeError(f"{type(self).__name__} was used before it was fitted; call fit on the training split first")
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name, buffer in self._buffers.items():
+            stored = state_dict.get(prefix + name)
+            if stored is not None and buffer is not None and buffer.numel() == 0:
+                self._buffers[name] = buffer.new_zeros(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._ready = bool(self.fitted)
+
+
+def check_sample(name: str, n: int, weights: Tensor | None) -> None:
+    """ValueError unless there are events and their weights, if any, are `n` and sum to more than zero."""
+    if n == 0:
+        raise ValueError(f"{name} cannot be fitted to zero events")
+    if weights is None:
+        return
+    if weights.shape != (n,):
+        raise ValueError(f"{name} cannot be fitted: the weights have shape {tuple(weights.shape)} where ({n},) is expected")
+    if not float(weights.sum()) > 0:
+        raise ValueError(f"{name} cannot be fitted: the weights sum to {float(weights.sum()):g}, not to more than zero")
+
+
+class Transform(Fitted, ABC):
+    """An invertible map of a packed response `(n, d)` given conditions.
+
+    Subclasses implement `_fit`, `_forward` and `_inverse`, keep fitted state in buffers, and use only operations that
+    ONNX knows in `_inverse`. One that changes the number of columns says so in `output_size`.
+    """
 
     def fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None = None) -> Self:
         """Learn the map's constants from a training sample.
@@ -42,30 +85,25 @@ class Transform(nn.Module, ABC):
         Raises:
             ValueError: no events, or weights that do not sum to more than zero.
         """
-        if len(response) == 0:
-            raise ValueError(f"{type(self).__name__} cannot be fitted to zero events")
-        if weights is not None and float(weights.sum()) <= 0:
-            raise ValueError(f"{type(self).__name__} cannot be fitted: the weights sum to {float(weights.sum()):g}, not to more than zero")
+        check_sample(type(self).__name__, len(response), weights)
         with torch.no_grad():
             self._fit(response, conditions, weights)
-        self.fitted.fill_(1)
+        self._set_fitted()
         return self
 
     def forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        """Physical to learned space; RuntimeError if not fitted."""
+        """Physical to learned space, `(n, d)` to `(n, output_size(d))`; RuntimeError if not fitted."""
         self._require_fitted()
         return self._forward(response, conditions)
 
     def inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        """Learned to physical space; RuntimeError if not fitted."""
+        """Learned to physical space, `(n, output_size(d))` to `(n, d)`; RuntimeError if not fitted."""
         self._require_fitted()
         return self._inverse(response, conditions)
 
-    def _require_fitted(self) -> None:
-        if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
-            return
-        if not bool(self.fitted):
-            raise RuntimeError(f"{type(self).__name__} was used before it was fitted; call fit on the training split first")
+    def output_size(self, d: int) -> int:
+        """Number of columns that `d` columns become."""
+        return d
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         """Set the buffers; a map without constants leaves this as it is."""
@@ -98,8 +136,14 @@ class Chain(Transform):
             response = transform.inverse(response, conditions)
         return response
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self.transforms)
+    def output_size(self, d: int) -> int:
+        """Number of columns that `d` columns become after the last transform."""
+        for transform in self:
+            d = transform.output_size(d)
+        return d
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)  # type: ignore[arg-type]
 
 
 class Projection(nn.Module, ABC):

@@ -1,0 +1,33 @@
+r"""Mean and spread of a weighted sample.
+
+With weights $w_i$, which may be negative (sWeights, Pivk and Le Diberder, physics/0402083, that subtract a background),
+$\mu = \sum w x / \sum w$ and $\sigma^2 = \sum w (x - \mu)^2 / \sum w$, computed in double precision.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOAT32_RESOLUTION = 2.0**-23
+
+
+def mean_and_scale(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, both float64 `(d,)`, fit to standardise with.
+
+    A column without spread (or with one below the resolution of float32) gets the scale 1, so that it standardises to 0.
+    Where signed weights leave a column with a variance that is not positive, too few events tell its spread, and the
+    absolute weights are taken for it.
+
+    Args:
+        values: `(n, d)`.
+        weights: optional `(n,)`, may be negative; must sum to more than zero.
+    """
+    x = values.double()
+    w = torch.ones(len(x), dtype=x.dtype, device=x.device) if weights is None else weights.to(x)
+    mean = w @ x / w.sum()
+    squares = (x - mean) ** 2
+    variance = w @ squares / w.sum()
+    variance = torch.where(variance > 0, variance, w.abs() @ squares / w.abs().sum())
+    scale = variance.sqrt()
+    return mean, torch.where(scale > FLOAT32_RESOLUTION * mean.abs(), scale, torch.ones_like(scale))
