@@ -1,0 +1,236 @@
+r"""Observables: numbers per event on which two samples are compared.
+
+An observable is a pure function of events and geometry, with a name and a unit. Those of a calorimeter are the list of
+the photon-shower paper (P. Klein, "WGANs for simulation of e.m. showers in ATLAS calorimeter", figs. 14-21), for
+whatever layers the geometry has; any other response is described by its columns. NaN means "not defined for this event"
+(the barycentre of an empty layer, any response of a particle that was not detected): such events are left out of the
+distances, and how many there are is compared by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter, Layer
+from understudy.schema import Array, Block, Schema
+from understudy.validation import calorimeter as shower
+
+Function = Callable[[Events, Calorimeter | None], Array]
+
+MANY_COLUMNS = 64
+"""A block with more columns than this, none of them named, is described by its sum, maximum and zeros."""
+
+
+@dataclass(frozen=True)
+class Observable:
+    """One number per event.
+
+    Args:
+        name: stable and readable, e.g. `mean_eta_strips`; the key in `metrics.json`.
+        unit: unit in hepunits' system, empty for pure numbers.
+        label: what an axis says, without the unit; may hold LaTeX between dollars.
+        function: `(events, geometry) -> (n,)`; NaN where it is not defined.
+    """
+
+    name: str
+    unit: str
+    label: str
+    function: Function = field(repr=False)
+
+    def __call__(self, events: Events, geometry: Calorimeter | None = None) -> Array:
+        """Values `(n,)` in float64; NaN where it is not defined or nothing was detected.
+
+        Raises:
+            ValueError: the events have no response yet, or the function does not answer with one number per event.
+        """
+        if not events.response:
+            raise ValueError(f"{events.where}: {self.name!r} needs a response, and these events have not been simulated yet")
+        values = np.array(self.function(events, geometry), dtype=np.float64)
+        if values.shape != (len(events),):
+            raise ValueError(f"observable {self.name!r} has shape {values.shape} where ({len(events)},) is expected")
+        if events.mask is not None:
+            values[~events.mask] = np.nan
+        return values
+
+
+def evaluate(events: Events, geometry: Calorimeter | None, observables: Sequence[Observable] | None = None) -> dict[str, Array]:
+    """Values `(n,)` of observables by name; by default all that `observables_for` finds."""
+    chosen = observables_for(events.schema, geometry) if observables is None else observables
+    return {o.name: o(events, geometry) for o in chosen}
+
+
+def observables_for(schema: Schema, geometry: Calorimeter | None = None, threshold: float = 1.0) -> tuple[Observable, ...]:
+    """The observables that these events have.
+
+    Args:
+        schema: what the events hold.
+        geometry: where the response's cells sit; None for a response that is no calorimeter's.
+        threshold: energy [MeV] above which a cell counts as hit.
+
+    Raises:
+        ValueError: the geometry does not fit the response, or nothing in the response can be compared.
+    """
+    cells = shower_block(schema, geometry) if geometry is not None else None
+    found: list[Observable] = []
+    if geometry is not None and cells is not None:
+        found += _whole_shower(cells, schema, geometry, threshold)
+        for layer in geometry.layers:
+            found += _layer(cells, layer, threshold)
+    for block in schema.response:
+        if block != cells:
+            found += _columns(block)
+    if not found:
+        raise ValueError(f"the response ({', '.join(b.name for b in schema.response) or 'nothing'}) has no column to compare")
+    return tuple(found)
+
+
+def shower_block(schema: Schema, geometry: Calorimeter) -> Block:
+    """The response block that holds the cells of `geometry`; ValueError if there is none or more than one."""
+    fits = [b for b in schema.response if b.kind in ("continuous", "image") and b.width == geometry.n_cells]
+    if len(fits) != 1:
+        sizes = ", ".join(f"{b.name} ({b.width})" for b in schema.response) or "nothing"
+        raise ValueError(
+            f"geometry {geometry.name!r} has {geometry.n_cells} cells, which fits {len(fits)} blocks of the response ({sizes})"
+            " where one is expected; name the geometry that the events were made with"
+        )
+    return fits[0]
+
+
+def shower_cells(events: Events, geometry: Calorimeter | None) -> Array:
+    """Cell energies `(n, n_cells)` [MeV] of the response that `geometry` describes."""
+    if geometry is None:
+        raise ValueError("a calorimeter's observables need its geometry, and none was given")
+    if not events.response:
+        raise ValueError(f"{events.where}: these events have no showers yet; simulate them first")
+    cells: Array = events.response[shower_block(events.schema, geometry).name]
+    return cells.reshape(len(events), -1)
+
+
+def energy_block(schema: Schema) -> Block | None:
+    """The given condition that is the incident energy: one number in MeV with `energy` or `energies` in its name."""
+    scalars = [b for b in schema.given if b.kind == "continuous" and b.width == 1 and b.unit == "MeV"]
+    named = [b for b in scalars if "energ" in b.name.lower()]
+    return min(named, key=lambda b: "incident" not in b.name.lower(), default=None)
+
+
+def incident_energy(events: Events) -> Array | None:
+    """Incident energy `(n,)` [MeV], or None where the conditions do not hold it."""
+    block = energy_block(events.schema)
+    return None if block is None else np.asarray(events.conditions[block.name], np.float64).reshape(-1)
+
+
+def _incident(events: Events) -> Array:
+    energy = incident_energy(events)
+    if energy is None:
+        raise ValueError(f"{events.where}: the response over the incident energy needs that energy among the conditions")
+    return energy
+
+
+def _whole_shower(cells: Block, schema: Schema, geometry: Calorimeter, threshold: float) -> list[Observable]:
+    unit = cells.unit or "MeV"
+
+    def total(e: Events, g: Calorimeter | None) -> Array:
+        return shower.energy(shower_cells(e, g))
+
+    def depth(e: Events, g: Calorimeter | None) -> Array:
+        return shower.barycentre(_layer_energies(e, g), np.arange(len(geometry.layers), dtype=float))
+
+    def depth_width(e: Events, g: Calorimeter | None) -> Array:
+        return shower.width(_layer_energies(e, g), np.arange(len(geometry.layers), dtype=float))
+
+    found = [Observable("total_energy", unit, r"$E_\mathrm{tot}$", total)]
+    if energy_block(schema) is not None:
+        answer = Observable(
+            "response", "", r"$E_\mathrm{tot} / E_\mathrm{inc}$", lambda e, g: shower.ratio(total(e, g), _incident(e))
+        )
+        found.append(answer)
+    found += [
+        Observable("max_cell", unit, "hottest cell", lambda e, g: shower_cells(e, g).max(1)),
+        Observable("zero_fraction", "", "fraction of empty cells", lambda e, g: shower.zero_fraction(shower_cells(e, g))),
+    ]
+    if len(geometry.layers) > 1:
+        found += [
+            Observable("depth", "", "mean layer index", depth),
+            Observable("depth_width", "", "width in layer index", depth_width),
+        ]
+    return found
+
+
+def _layer_energies(events: Events, geometry: Calorimeter | None) -> Array:
+    cells = shower_cells(events, geometry)
+    return shower.layer_energies(cells, geometry.layer_of_cell)  # type: ignore[union-attr]
+
+
+def _layer(cells: Block, layer: Layer, threshold: float) -> list[Observable]:
+    """The observables of one layer; the fraction of the total only says something where there are several layers."""
+    name, unit = layer.name, cells.unit or "MeV"
+
+    def of(kernel: Callable[[Array], Array]) -> Function:
+        return lambda e, g: kernel(_cells_of(e, g, name))
+
+    def fraction(e: Events, g: Calorimeter | None) -> Array:
+        return shower.ratio(shower.energy(_cells_of(e, g, name)), shower.energy(shower_cells(e, g)))
+
+    where = f" in {name.replace('_', ' ')}"
+    found = [
+        Observable(f"energy_{name}", unit, f"$E${where}", of(shower.energy)),
+        Observable(f"fraction_{name}", "", rf"$E / E_\mathrm{{tot}}${where}", fraction),
+    ]
+    for along in shower.directions(layer):
+        symbol = rf"\{along.name}" if along.name in ("eta", "phi", "alpha") else along.name
+        found += [
+            Observable(
+                f"mean_{along.name}_{name}",
+                along.unit,
+                rf"$\langle {symbol} \rangle${where}",
+                of(lambda c, p=along.positions: shower.barycentre(c, p)),  # type: ignore[misc]
+            ),
+            Observable(
+                f"width_{along.name}_{name}",
+                along.unit,
+                rf"$\sigma_{{{symbol}}}${where}",
+                of(lambda c, p=along.positions: shower.width(c, p)),  # type: ignore[misc]
+            ),
+        ]
+    if shower.has_core(layer):
+        core = of(lambda c: shower.core_fraction(c, layer))
+        found.append(Observable(f"core_fraction_{name}", "", rf"$E_{{3 \times 3}} / E${where}", core))
+    found += [
+        Observable(f"max_fraction_{name}", "", f"hottest cell over $E${where}", of(shower.hottest_fraction)),
+        Observable(f"hits_{name}", "", f"cells above {threshold:g} MeV{where}", of(lambda c: shower.active_cells(c, threshold))),
+    ]
+    return found
+
+
+def _cells_of(events: Events, geometry: Calorimeter | None, layer: str) -> Array:
+    cells = shower_cells(events, geometry)
+    return cells[:, geometry.slices[layer]]  # type: ignore[union-attr,index]
+
+
+def _columns(block: Block) -> list[Observable]:
+    """One observable per column of a block of numbers; categories, images and jagged lists have none here."""
+    if block.kind not in ("continuous", "periodic"):
+        return []
+
+    def flat(events: Events) -> Array:
+        values: Array = events.response[block.name]
+        return values.reshape(len(events), -1)
+
+    if block.width > MANY_COLUMNS and not block.columns:
+        return [
+            Observable(f"sum_{block.name}", block.unit, f"sum of {block.name}", lambda e, g: shower.energy(flat(e))),
+            Observable(f"max_{block.name}", block.unit, f"maximum of {block.name}", lambda e, g: flat(e).max(1)),
+            Observable(f"zero_fraction_{block.name}", "", f"zeros in {block.name}", lambda e, g: shower.zero_fraction(flat(e))),
+        ]
+    found = []
+    for i, index in enumerate(np.ndindex(block.shape)):
+        parts = [str(k) for k in index]
+        if block.columns:
+            parts[-1] = block.columns[index[-1]]
+        name = "_".join([block.name, *parts])
+        found.append(Observable(name, block.unit, name.replace("_", " "), lambda e, g, i=i: flat(e)[:, i]))  # type: ignore[misc]
+    return found
