@@ -8,13 +8,19 @@ every time. A flow has one turn, a GAN two, a BicycleGAN three, a shower library
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch import Tensor, nn
+
+from understudy.registry import Factory
+
+Spec = Factory | str | Mapping[str, Any]
+"""How a constructor is told which part to build: a factory, the name of a kind, or a mapping with `kind`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Batch:
     Args:
         response: transformed response `(n, d)`.
         conditions: encoded conditions (features) `(n, c)`.
-        weights: optional `(n,)`, may be negative.
+        weights: optional `(n,)`, may be negative; scaled so that they average to 1 over the training split.
         index: row of each event in the training split `(n,)`.
     """
 
@@ -57,7 +63,7 @@ class Optimiser(BaseModel):
         """The torch optimiser over `parameters`."""
         if self.kind in ("adam", "adamw"):
             cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-            return cls(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+            return cls(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
         if self.kind == "rmsprop":
             return torch.optim.RMSprop(parameters, lr=self.lr, weight_decay=self.weight_decay)
         return torch.optim.SGD(parameters, lr=self.lr, weight_decay=self.weight_decay)
@@ -74,7 +80,8 @@ class Turn:
         name: `critic`, `generator`, `flow`; named in the history and in errors.
         parameters: what the optimiser changes.
         optimiser: settings of the optimiser and schedule.
-        loss: `(batch, generator) -> scalar`; all its randomness comes from the generator.
+        loss: `(batch, generator) -> scalar`; all its randomness comes from the generator, and its backward pass reaches
+            no parameters but those of this turn.
         repeats: times the turn is played in a round, with a fresh batch each time.
     """
 
@@ -101,3 +108,28 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """Transformed response `(n, d)` for noise `(n, noise_size)` and features `(n, c)`; uses only ONNX operations."""
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    r"""$\frac{1}{n} \sum_i w_i v_i$, the unbiased batch estimate of the weighted expectation over the training split.
+
+    The sum is not divided by the batch's own $\sum_i w_i$: signed weights may nearly cancel in a batch.
+
+    Args:
+        values: `(n,)`.
+        weights: `(n,)`, averaging to 1 over the training split, or None for weights of 1.
+    """
+    return values.mean() if weights is None else (weights * values).mean()
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within it, graphs that pass through `modules` leave no gradients in their parameters (inputs still get theirs)."""
+    held = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for p in held:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in held:
+            p.requires_grad_(True)

@@ -1,0 +1,23 @@
+"""An adversarial objective: what the critic and the generator minimise, given the critic's scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class Objective(ABC):
+    """Two losses of the scores $D(x)$ of real and $D(\\tilde x)$ of generated events.
+
+    A generated event takes the conditions of a real one, and with them its weight, in both expectations: the conditions
+    then have one distribution on both sides, and what is left to tell apart is the response given the conditions.
+    """
+
+    @abstractmethod
+    def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
+        """What the critic minimises, a scalar; scores and weights are `(n,)`."""
+
+    @abstractmethod
+    def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
+        """What the generator minimises, a scalar; scores and weights are `(n,)`."""

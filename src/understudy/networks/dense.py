@@ -1,0 +1,95 @@
+"""Dense networks: every neuron sees all of the layer before it.
+
+Hidden layers have one width and one activation; weights start Glorot-uniform and biases at zero, as in Keras (Glorot and
+Bengio 2010), whose LeakyReLU has slope 0.3 below zero.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+
+from understudy.registry import Given, register
+
+Activation = Literal["leaky-relu", "relu", "elu", "silu", "gelu", "tanh"]
+Output = Literal["linear", "softmax", "sigmoid", "softplus", "relu", "tanh"]
+Init = Literal["glorot-uniform", "he-uniform"]
+
+_ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
+    "leaky-relu": nn.LeakyReLU,
+    "relu": lambda _: nn.ReLU(),
+    "elu": lambda _: nn.ELU(),
+    "silu": lambda _: nn.SiLU(),
+    "gelu": lambda _: nn.GELU(),
+    "tanh": lambda _: nn.Tanh(),
+}
+_OUTPUTS: dict[str, Callable[[], nn.Module]] = {
+    "linear": nn.Identity,
+    "softmax": lambda: nn.Softmax(dim=-1),
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+}
+
+
+@register("networks", "dense")
+class Dense(nn.Module):
+    """A multilayer perceptron, `(n, inputs)` to `(n, outputs)`.
+
+    Args:
+        inputs: numbers in.
+        outputs: numbers out.
+        layers: hidden layers; 0 is one linear map.
+        width: neurons in each hidden layer.
+        activation: after each hidden layer.
+        slope: slope of the leaky ReLU below zero.
+        output: function of the last layer; `softmax` gives fractions that sum to 1.
+        init: `glorot-uniform` draws weights from U(-a, a) with a^2 = 6 / (fan in + fan out), `he-uniform` with a^2 = 6 / fan in.
+        layer_norm: normalise each hidden layer before its activation.
+        rng: draws the initial weights; torch's own generator if None.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Given[int],
+        outputs: Given[int],
+        layers: NonNegativeInt = 3,
+        width: PositiveInt = 128,
+        activation: Activation = "leaky-relu",
+        slope: NonNegativeFloat = 0.3,
+        output: Output = "linear",
+        init: Init = "glorot-uniform",
+        layer_norm: bool = False,
+        rng: Given[torch.Generator | None] = None,
+    ) -> None:
+        super().__init__()
+        sizes = [inputs, *[width] * layers]
+        modules: list[nn.Module] = []
+        for before, after in itertools.pairwise(sizes):
+            modules.append(_linear(before, after, init, rng))
+            if layer_norm:
+                modules.append(nn.LayerNorm(after))
+            modules.append(_ACTIVATIONS[activation](slope))
+        modules += [_linear(sizes[-1], outputs, init, rng), _OUTPUTS[output]()]
+        self.layers = nn.Sequential(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(n, inputs)` to `(n, outputs)`."""
+        y: Tensor = self.layers(x)
+        return y
+
+
+def _linear(inputs: int, outputs: int, init: Init, rng: torch.Generator | None) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    bound = (6 / (inputs + outputs if init == "glorot-uniform" else max(inputs, 1))) ** 0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=rng)
+        layer.bias.zero_()
+    return layer
