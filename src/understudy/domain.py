@@ -62,6 +62,10 @@ class Domain:
             flags |= bad
         return flags
 
+    def draw(self, n: int, generator: np.random.Generator) -> dict[str, Array]:
+        """`n` conditions drawn uniformly over the range, by block name, `(n, width)`."""
+        return {name: generator.uniform(low, self.high[name], (n, len(low))) for name, low in self.low.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {"low": dict(self.low), "high": dict(self.high), "units": dict(self.units)}

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from understudy.conditions import condition_blocks, flagged
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.models.base import Model
-from understudy.schema import Array, Block, Schema
+from understudy.schema import Schema
 from understudy.simulator import Conditions
 from understudy.transforms.base import Chain, Projection, Tensors
 from understudy.transforms.features import FeatureEncoder
@@ -89,6 +90,11 @@ class Surrogate(nn.Module):
         self.domain = domain
 
     @property
+    def last(self) -> Stage:
+        """The stage that produces the response."""
+        return self.stages[-1]  # type: ignore[return-value]
+
+    @property
     def noise_size(self) -> int:
         """Length of the noise vector of all stages together."""
         return sum(stage.model.noise_size for stage in self.stages)  # type: ignore[union-attr, misc]
@@ -151,26 +157,6 @@ class Surrogate(nn.Module):
         return flagged(events.with_response(packed), self.domain)
 
 
-def condition_blocks(schema: Schema, conditions: Conditions) -> tuple[Block, ...]:
-    """The schema's condition blocks among `conditions`: all given ones, and derived ones where present.
-
-    Raises:
-        ValueError: a given condition is missing, or one is not known.
-    """
-    if missing := [b.name for b in schema.given if b.name not in conditions]:
-        raise ValueError(f"the conditions lack {', '.join(missing)}; this simulation needs {', '.join(b.name for b in schema.given)}")
-    known = {b.name for b in schema.conditions}
-    if unknown := [name for name in conditions if name not in known]:
-        raise ValueError(f"unknown condition {', '.join(unknown)}; this simulation takes {', '.join(b.name for b in schema.conditions)}")
-    return tuple(b for b in schema.conditions if b.name in conditions)
-
-
 def as_tensors(arrays: Mapping[str, Any], rows: slice = slice(None), device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Arrays by name as float32 (or integer) tensors."""
     return {name: torch.tensor(np.asarray(values[rows])).to(device) for name, values in arrays.items()}
-
-
-def flagged(events: Events, domain: Domain) -> Events:
-    """`events` with `aux["out_of_domain"]`, after a warning where any of them is outside."""
-    outside: Array = domain.outside(events.conditions, warn=True)
-    return events.with_aux(Block("out_of_domain", kind="categorical"), outside.astype(np.int64))

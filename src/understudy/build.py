@@ -1,0 +1,78 @@
+"""From a recipe's words to objects: preparation, stages, surrogate.
+
+`build_surrogate` gives the untrained chain; its weights and fitted constants come from training or from a bundle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy import geometry as geometries
+from understudy.domain import Domain
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.models.base import Batch
+from understudy.prepare import Preparation
+from understudy.recipe import Recipe, StageRecipe
+from understudy.schema import Schema
+from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.transforms.base import Chain, Projection
+from understudy.transforms.features import FeatureEncoder
+
+
+def build_geometry(recipe: Recipe, folder: str | Path = ".") -> Calorimeter | None:
+    """The stand-in's geometry, or None."""
+    return None if recipe.geometry is None else geometries.load(recipe.geometry, folder)
+
+
+def build_projections(recipe: Recipe, geometry: Calorimeter | None) -> list[Projection]:
+    """The recipe's thresholds and caps."""
+    return [entry(geometry=geometry) for entry in recipe.projections]
+
+
+def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparation:
+    """The steps from the reference's events to those that are learned."""
+    return Preparation(geometry, recipe.conditions, build_projections(recipe, geometry), recipe.derived, recipe.select)
+
+
+def build_stage(
+    stage: StageRecipe, recipe: Recipe, schema: Schema, geometry: Calorimeter | None, rng: torch.Generator | None = None
+) -> Stage:
+    """One untrained stage; `rng` draws the initial weights."""
+    encoder = FeatureEncoder(stage.features, schema)
+    transforms = Chain([entry(geometry=geometry, schema=schema) for entry in stage.transforms])
+    width = schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
+    model = stage.model(feature_size=encoder.size, response_size=transforms.output_size(width), rng=rng)
+    projections = build_projections(recipe, geometry) if stage.produces == RESPONSE else []
+    return Stage(stage.produces, encoder, transforms, model, projections)
+
+
+def build_surrogate(
+    recipe: Recipe, schema: Schema, geometry: Calorimeter | None, domain: Domain, rng: torch.Generator | None = None
+) -> Surrogate:
+    """The recipe's stages, untrained; `rng` draws the initial weights."""
+    stages = [build_stage(stage, recipe, schema, geometry, rng) for stage in recipe.stages]
+    return Surrogate(schema, stages, geometry, domain)
+
+
+def target_of(stage: Stage, events: Events) -> Tensor:
+    """What a stage learns to produce, physical values `(n, d)`."""
+    if stage.produces == RESPONSE:
+        return torch.tensor(events.packed())
+    return torch.tensor(np.asarray(events.conditions[stage.produces])).reshape(len(events), -1)
+
+
+def training_batch(stage: Stage, events: Events) -> Batch:
+    """Fit a stage's encoder and transforms to the training split and return it as the model sees it."""
+    conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
+    weights = None if events.weights is None else torch.tensor(events.weights, dtype=torch.float32)
+    target = target_of(stage, events)
+    stage.encoder.fit(conditions, weights)
+    stage.transforms.fit(target, conditions, weights)
+    with torch.no_grad():
+        response, features = stage.transforms(target, conditions), stage.encoder(conditions)
+    return Batch(response, features, weights, torch.arange(len(events)))

@@ -1,0 +1,290 @@
+"""The command line: one command per step; thin. It parses, calls the library, and says what was written and where."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="understudy",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Learned stand-ins for particle-detector simulation: train one, prove it, run it.
+
+The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe.
+
+Begin with `understudy run quickstart`, see `understudy recipes`, and look into any file with `understudy info FILE`.""",
+)
+
+RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe (see `understudy recipes`) or path of a YAML file.")]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", help="HDF5 or npz file of reference events, in place of the recipe's own reference.")
+]
+ReferenceName = Annotated[
+    str | None, typer.Option("--reference", help="Another reference of the recipe by name: geant4, parametric, ...")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number; the recipe's own if absent.", min=0)]
+OutDir = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the run; runs/NAME if absent.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; it ends as if it had not been interrupted.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that directory.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    data: DataFile = None,
+    out: OutDir = None,
+    seed: Seed = None,
+    reference: ReferenceName = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Do the whole journey of a recipe, from reference events to a report and a bundle.
+
+    Leaves in the run's directory: recipe.yaml (resolved), manifest.json, history.json, checkpoints/, samples.h5, report/ and bundle/.
+
+    Example: `understudy run atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
+    """
+    from understudy.console import Console
+    from understudy.journey import run as journey
+
+    console = Console()
+    finished = journey(
+        recipe, data=data, out=out, seed=seed, reference=reference, resume=resume, overwrite=overwrite, console=console
+    )
+    console.summary(finished.report.summary_rows(), title=f"{finished.recipe.name}: {finished.report.metrics['verdict']}")
+    console.wrote(finished.directory / "report" / "report.html", "report")
+    console.wrote(finished.bundle, "bundle")
+
+
+@app.command()
+def simulate(
+    recipe: RecipeName,
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events.", min=1)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 or npz file to write.")],
+    reference: ReferenceName = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random number.", min=0)] = 1,
+    processes: Annotated[
+        int | None, typer.Option("--processes", "-j", help="Processes, where the reference can use several.", min=1)
+    ] = None,
+) -> None:
+    """Make reference events with a recipe's simulator: Geant4, a parametrisation, ...
+
+    The file holds `showers`, `incident_energies` and the condition columns (MeV, mm), and can be given to `--data`.
+
+    Example: `understudy simulate lhcb-ecal -n 200 --reference geant4 --seed 7 --out showers.h5`
+    """
+    from understudy.console import Console
+    from understudy.steps import simulate_to_file
+
+    console = Console()
+    path = simulate_to_file(recipe, events, out, reference=reference, seed=seed, processes=processes, console=console)
+    console.wrote(path, f"{events:,} events")
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    data: DataFile = None,
+    out: OutDir = None,
+    seed: Seed = None,
+    reference: ReferenceName = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a recipe's models without judging or exporting them; `understudy run ... --resume` or `export` goes on from there.
+
+    Example: `understudy train atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
+    """
+    from understudy.console import Console
+    from understudy.steps import train_only
+
+    console = Console()
+    directory = train_only(
+        recipe, data=data, out=out, seed=seed, reference=reference, resume=resume, overwrite=overwrite, console=console
+    )
+    console.wrote(directory / "checkpoints", "checkpoints")
+    console.wrote(directory / "history.json", "history")
+
+
+@app.command()
+def sample(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle, or of the run that holds it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 or npz file to write.")],
+    conditions: Annotated[
+        Path | None, typer.Option("--conditions", help="File whose conditions are simulated, row by row.")
+    ] = None,
+    events: Annotated[
+        int | None,
+        typer.Option(
+            "--events", "-n", help="Number of events: drawn by the recipe's particle gun, or the first of --conditions.", min=1
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.", min=0)] = 1,
+    chunk: Annotated[int, typer.Option("--chunk", help="Events per chunk; each has its own seed sequence.", min=1)] = 5000,
+    workers: Annotated[
+        int, typer.Option("--workers", "-j", help="Processes side by side; they do not change the output.", min=1)
+    ] = 1,
+) -> None:
+    """Generate events with a bundle. Interrupted, the same command goes on where it stopped.
+
+    Example: `understudy sample runs/a89/bundle --conditions atlas_photons.h5 -n 1000 --out generated.h5`
+    """
+    from understudy.console import Console
+    from understudy.steps import sample_bundle
+
+    console = Console()
+    path, flagged = sample_bundle(
+        bundle, out, conditions=conditions, events=events, seed=seed, chunk=chunk, workers=workers, console=console
+    )
+    console.wrote(path, "events" if not flagged else f"events ({flagged:,} outside the trained domain, see out_of_domain)")
+
+
+@app.command()
+def validate(
+    reference: Annotated[Path, typer.Argument(help="File of reference events.")],
+    candidates: Annotated[list[Path], typer.Argument(help="One or more files of events to judge.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the report.")],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Prepare all files as this recipe does (crop, thresholds, ranges).")
+    ] = None,
+    geometry: Annotated[
+        str | None, typer.Option("--geometry", help="Geometry of the responses, where the files do not name it.")
+    ] = None,
+    floor: Annotated[
+        Path | None,
+        typer.Option("--floor", help="A second, disjoint reference file for the noise floor; else the reference is halved."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of classifiers and bootstrap.", min=0)] = 1,
+) -> None:
+    """Compare files of events with a reference: distances, classifier test, each with its noise floor.
+
+    Example: `understudy validate geant4.h5 generated.h5 --recipe atlas-photon-89 --out report`
+    """
+    from understudy.console import Console
+    from understudy.steps import validate_files
+
+    console = Console()
+    report = validate_files(reference, candidates, out, recipe=recipe, geometry=geometry, floor=floor, seed=seed, console=console)
+    console.summary(report.summary_rows(), title=f"verdict: {report.metrics['verdict']}")
+    console.wrote(out / "report.html", "report")
+    console.wrote(out / "metrics.json", "metrics")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Directory of a run that has been trained.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the bundle; RUN/bundle if absent.")] = None,
+) -> None:
+    """Write the bundle of a trained run: ONNX graphs, weights, recipe, card and checksums.
+
+    Example: `understudy export runs/a89 --out a89-bundle`
+    """
+    from understudy.console import Console
+    from understudy.steps import export_run
+
+    console = Console()
+    bundle = export_run(run, out, console=console)
+    console.wrote(bundle, "bundle")
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None) -> None:
+    """List the shipped recipes, or print one to start your own from.
+
+    Example: `understudy recipes lhcb-ecal > mine.yaml`
+    """
+    from understudy.recipes import shipped, titles
+
+    if name is not None:
+        if name not in shipped():
+            raise ValueError(f"no shipped recipe {name!r}; there are {', '.join(shipped())}")
+        typer.echo(shipped()[name].read_text(encoding="utf-8"), nl=False)
+        return
+    from understudy.console import Console
+
+    Console().summary([{"recipe": n, "what it is": t} for n, t in titles().items()], title="shipped recipes")
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A file of events, a bundle, or a run.")]) -> None:
+    """Say what a file, a bundle or a run holds.
+
+    Example: `understudy info atlas_photons.h5`
+    """
+    from understudy.console import Console
+    from understudy.inspection import describe
+
+    console = Console()
+    for title, rows in describe(path).items():
+        console.summary(rows, title=title)
+
+
+def version(value: bool) -> None:
+    """Print the version and stop."""
+    if value:
+        from importlib.metadata import version as of
+
+        typer.echo(f"understudy {of('understudy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the command line; errors are one sentence and a non-zero status, never a traceback."""
+    warnings.showwarning = _show_warning
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "interrupted", 130)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        if os.environ.get("UNDERSTUDY_TRACEBACK"):
+            raise
+        _fail(_sentence(error), int(getattr(error, "exit_code", 1)))
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if hasattr(error, "format_message"):  # click's own: a wrong option or argument
+        return str(error.format_message())
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    text = " ".join(str(error).split())
+    known = isinstance(error, ValueError | OSError | RuntimeError | ImportError | ArithmeticError | TypeError)
+    return text if known and text else f"{type(error).__name__}: {text} (set UNDERSTUDY_TRACEBACK=1 for the details)"
+
+
+def _fail(message: str, status: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    sys.exit(status)
+
+
+def _show_warning(message: Any, category: Any, *_: Any) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    if issubclass(category, DeprecationWarning | FutureWarning | PendingDeprecationWarning):
+        return
+    Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

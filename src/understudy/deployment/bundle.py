@@ -1,0 +1,179 @@
+"""The bundle: all that an experiment needs to run a stand-in, and to know what it is.
+
+`bundle/` holds the ONNX graphs, `weights.safetensors`, `recipe.yaml`, `metrics.json`, `card.md` and `manifest.json` (the sha256 of
+each file, versions, seed, schema, geometry and training domain). Loading one checks every checksum and executes nothing
+from it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from understudy import seeds
+from understudy.build import build_surrogate
+from understudy.deployment.card import card
+from understudy.deployment.export import Graph
+from understudy.deployment.parity import check_parity
+from understudy.deployment.runtime import OnnxSurrogate, Session
+from understudy.domain import Domain
+from understudy.events import Events
+from understudy.files import atomic_directory, atomic_path, sha256, write_json, write_text
+from understudy.geometry import Calorimeter
+from understudy.recipe import Recipe
+from understudy.rundir import MANIFEST, read_manifest
+from understudy.schema import Schema
+from understudy.surrogate import Surrogate
+from understudy.versions import versions
+
+WEIGHTS = "weights.safetensors"
+TRAINED = "surrogate.safetensors"
+
+
+def write_bundle(
+    directory: Path,
+    surrogate: Surrogate,
+    recipe: Recipe,
+    graphs: Sequence[Graph],
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a bundle, after checking that the graphs give what torch gives.
+
+    Args:
+        directory: where; replaced whole if it exists.
+        surrogate: the trained chain.
+        recipe: what it was trained with.
+        graphs: its exported graphs.
+        metrics: the validation's metrics, if there was one.
+
+    Raises:
+        ParityError: the exported graph differs from torch.
+    """
+    generator = seeds.generator(recipe.seed, "parity")
+    parity = check_parity(surrogate, Session(graphs[0].path), _drawn(surrogate, 2000, generator), generator)
+    with atomic_directory(directory) as partial:
+        for graph in graphs:
+            shutil.copyfile(graph.path, partial / graph.path.name)
+        save_weights(surrogate, partial / WEIGHTS)
+        write_text(partial / "recipe.yaml", recipe.to_yaml())
+        write_json(partial / "metrics.json", dict(metrics or {}))
+        write_text(partial / "card.md", card(recipe, surrogate, metrics, parity))
+        manifest = {
+            "format": 1,
+            "kind": "bundle",
+            "name": recipe.name,
+            "fingerprint": recipe.fingerprint,
+            "seed": recipe.seed,
+            "versions": versions(),
+            "graphs": [g.to_dict() for g in graphs],
+            "noise_size": surrogate.noise_size,
+            "parity": parity.to_dict(),
+            **description(surrogate),
+            "files": {p.name: sha256(p) for p in sorted(partial.iterdir())},
+        }
+        write_json(partial / MANIFEST, manifest)
+    return directory
+
+
+def _drawn(surrogate: Surrogate, n: int, generator: np.random.Generator) -> Events:
+    """`n` conditions uniform over the trained domain."""
+    schema, drawn = Schema(surrogate.schema.given), surrogate.domain.draw(n, generator)
+    return Events(schema, {b.name: drawn[b.name].reshape(n, *b.shape) for b in schema.conditions})
+
+
+def description(surrogate: Surrogate) -> dict[str, Any]:
+    """Schema, geometry and domain as plain data; with a recipe, all that rebuilds the untrained surrogate."""
+    geometry = None if surrogate.geometry is None else surrogate.geometry.to_dict()
+    return {"schema": surrogate.schema.to_dict(), "geometry": geometry, "domain": surrogate.domain.to_dict()}
+
+
+def save_weights(surrogate: Surrogate, path: Path) -> None:
+    """All weights and fitted constants as safetensors."""
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in surrogate.state_dict().items()}, path)
+
+
+def rebuild(folder: Path, manifest: Mapping[str, Any], weights: Path) -> Surrogate:
+    """The torch surrogate from a folder's recipe and weights, and a manifest's description."""
+    geometry = None if manifest["geometry"] is None else Calorimeter.from_dict(manifest["geometry"])
+    recipe = Recipe.load(folder / "recipe.yaml")
+    surrogate = build_surrogate(recipe, Schema.from_dict(manifest["schema"]), geometry, Domain.from_dict(manifest["domain"]))
+    surrogate.load_state_dict(load_file(weights))
+    return surrogate.eval()
+
+
+def write_trained(folder: Path, surrogate: Surrogate, training: Mapping[str, Any]) -> None:
+    """Keep a trained surrogate among a run's checkpoints, so that it can be exported later."""
+    with atomic_path(folder / TRAINED) as partial:
+        save_weights(surrogate, partial)
+    write_json(
+        folder / "surrogate.json", {**description(surrogate), "sha256": sha256(folder / TRAINED), "training": dict(training)}
+    )
+
+
+def read_trained(run: Path) -> tuple[Surrogate, Recipe, dict[str, Any] | None]:
+    """A run's trained surrogate, its recipe, and its metrics where it was validated.
+
+    Raises:
+        FileNotFoundError: the run has not been trained to the end.
+        ValueError: the weights are damaged.
+    """
+    note = run / "checkpoints" / "surrogate.json"
+    if not note.is_file():
+        raise FileNotFoundError(f"{run} holds no trained surrogate; train it with 'understudy run' or 'understudy train' first")
+    manifest = json.loads(note.read_text(encoding="utf-8"))
+    weights = note.with_name(TRAINED)
+    if not weights.is_file() or sha256(weights) != manifest["sha256"]:
+        raise ValueError(f"{weights} is missing or damaged; train again with --resume")
+    metrics = run / "report" / "metrics.json"
+    judged = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
+    return rebuild(run, manifest, weights), Recipe.load(run / "recipe.yaml"), judged
+
+
+def load_bundle(
+    path: str | Path, *, engine: Literal["onnx", "torch"] = "onnx", threads: int | None = None
+) -> OnnxSurrogate | Surrogate:
+    """Load a bundle as a Simulator.
+
+    Args:
+        path: the bundle's directory, or a run's directory that holds `bundle/`.
+        engine: `onnx` (needs ONNX Runtime alone) or `torch`.
+        threads: threads of ONNX Runtime; all cores if None.
+
+    Raises:
+        FileNotFoundError: no bundle there.
+        ValueError: a file is missing or its checksum differs from the manifest's.
+    """
+    folder = Path(path)
+    if (folder / "bundle" / MANIFEST).is_file():
+        folder = folder / "bundle"
+    manifest = read_manifest(folder)
+    if manifest.get("kind") != "bundle":
+        raise ValueError(f"{folder} is a run without a bundle; finish it, or make the bundle with 'understudy export {folder}'")
+    verify(folder, manifest)
+    if engine == "torch":
+        return rebuild(folder, manifest, folder / WEIGHTS)
+    sessions = tuple(
+        (frozenset(g["inputs"]), (int(g["noise"][0]), int(g["noise"][1])), Session(folder / g["file"], threads))
+        for g in manifest["graphs"]
+    )
+    geometry = None if manifest["geometry"] is None else Calorimeter.from_dict(manifest["geometry"])
+    schema, domain = Schema.from_dict(manifest["schema"]), Domain.from_dict(manifest["domain"])
+    return OnnxSurrogate(schema, sessions, int(manifest["noise_size"]), domain, geometry, manifest)
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """ValueError unless every file that the manifest names is there with its checksum."""
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if file.name != name or not file.is_file():
+            raise ValueError(f"bundle {folder} lacks {name}; copy or export it again")
+        if sha256(file) != expected:
+            raise ValueError(
+                f"bundle {folder}: the checksum of {name} differs from the manifest's; the file was changed or damaged, export the bundle again"
+            )

@@ -1,0 +1,71 @@
+"""Does the exported graph give what torch gives?
+
+Before thresholds every number must agree within `TOLERANCE`, relative or absolute. After them, a cell may have fallen to the
+other side of a cut only if it lies within that tolerance of it: such flips are counted, any other difference is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from understudy.deployment.runtime import Session
+from understudy.events import Events
+from understudy.surrogate import Surrogate, as_tensors
+
+TOLERANCE = 1e-5
+
+
+class ParityError(RuntimeError):
+    """The exported graph does not give what torch gives."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Agreement of a graph with torch over `events` events: the largest difference and the number of flipped cells."""
+
+    events: int
+    largest_difference: float
+    flipped_cells: int
+    tolerance: float = TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest."""
+        return asdict(self)
+
+
+def check_parity(surrogate: Surrogate, session: Session, conditions: Events, generator: np.random.Generator) -> Parity:
+    """Run the same noise and conditions through torch and through the graph.
+
+    Args:
+        surrogate: the torch chain.
+        session: its exported graph.
+        conditions: events whose given conditions are used.
+        generator: source of the noise.
+
+    Raises:
+        ParityError: a number differs by more than the tolerance.
+    """
+    noise = generator.standard_normal((len(conditions), surrogate.noise_size), dtype=np.float32)
+    given = {b.name: conditions.conditions[b.name] for b in surrogate.schema.given}
+    with torch.inference_mode():
+        surrogate.eval()
+        tensors = as_tensors(given)
+        before = surrogate.before_projections(torch.from_numpy(noise), tensors).numpy()
+        after = surrogate(torch.from_numpy(noise), tensors).numpy()
+    exported_after, exported_before = session.run(noise, given)
+    difference = np.abs(exported_before - before) / np.maximum(1.0, np.abs(before))
+    largest = float(difference.max())
+    if not np.isfinite(exported_before).all() or largest > TOLERANCE:
+        raise ParityError(
+            f"the exported graph differs from torch by {largest:.2g}, more than {TOLERANCE:g} (relative or absolute)"
+        )
+    with torch.inference_mode():  # the same projection of the graph's own numbers: what is left is rounding at a cut
+        explained = surrogate.last.project(torch.from_numpy(exported_before), tensors).numpy()
+    if not np.allclose(explained, exported_after, rtol=TOLERANCE, atol=TOLERANCE):
+        raise ParityError("the exported graph projects its response otherwise than torch does")
+    apart = np.abs(exported_after - after) > TOLERANCE * np.maximum(1.0, np.abs(after))
+    return Parity(len(conditions), largest, int(apart.sum()))

@@ -1,0 +1,105 @@
+"""Exported graphs under ONNX Runtime: a Simulator that needs neither torch nor the recipe's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from understudy.conditions import condition_blocks, flagged
+from understudy.domain import Domain
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.schema import Array, Schema
+from understudy.simulator import Conditions
+
+
+class Session:
+    """One graph in ONNX Runtime.
+
+    Args:
+        graph: path of the ONNX file.
+        threads: threads inside an operator; all cores if None.
+    """
+
+    def __init__(self, graph: str | Path, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own, undocumented classes
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{graph} is not a usable ONNX graph ({reason}); export it again") from None
+        self._inputs = [i.name for i in self._session.get_inputs()]
+
+    def run(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array]:
+        """Response and response before projections, each `(n, d)`, for noise `(n, k)` and conditions by name."""
+        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
+        response, unprojected = self._session.run(["response", "unprojected"], feed)
+        return response, unprojected
+
+    def response(self, noise: Array, conditions: Mapping[str, Any]) -> Array:
+        """The response `(n, d)` alone."""
+        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
+        response: Array = self._session.run(["response"], feed)[0]
+        return response
+
+
+@dataclass(frozen=True)
+class OnnxSurrogate:
+    """A bundle's graphs as a Simulator.
+
+    Args:
+        schema: blocks of the events.
+        sessions: each graph with the conditions it takes and the columns of the noise that are its own.
+        noise_size: length of the noise vector of the whole chain.
+        domain: ranges of the conditions that were trained on.
+        geometry: where the response's numbers sit.
+        manifest: the bundle's manifest.
+    """
+
+    schema: Schema
+    sessions: Sequence[tuple[frozenset[str], tuple[int, int], Session]]
+    noise_size: int
+    domain: Domain
+    geometry: Calorimeter | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def simulate(self, conditions: Conditions, generator: np.random.Generator, chunk: int = 2000) -> Events:
+        """Simulate every row of `conditions` once.
+
+        Args:
+            conditions: arrays by block name, physical units; all given conditions of the schema. Derived conditions (the
+                cells' energy sum, say) may be given too, all of them, and are then used instead of drawn.
+            generator: source of the noise.
+            chunk: events per run of the graph; the result does not depend on it beyond rounding.
+
+        Returns:
+            Events with the response and a flag per event, `aux["out_of_domain"]`.
+
+        Raises:
+            ValueError: a condition is missing, unknown, NaN, or of the wrong shape.
+        """
+        blocks = condition_blocks(self.schema, conditions)
+        events = Events(Schema(blocks, self.schema.response), {b.name: conditions[b.name] for b in blocks}, where="conditions")
+        (start, stop), session = self._graph_for(frozenset(events.conditions))
+        noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
+        packed = np.empty((len(events), self.schema.response_width), np.float32)
+        for first in range(0, len(events), chunk):
+            rows = slice(first, first + chunk)
+            packed[rows] = session.response(noise[rows, start:stop], {k: v[rows] for k, v in events.conditions.items()})
+        return flagged(events.with_response(packed), self.domain)
+
+    def _graph_for(self, names: frozenset[str]) -> tuple[tuple[int, int], Session]:
+        for inputs, noise, session in self.sessions:
+            if inputs == names:
+                return noise, session
+        choices = " or ".join(", ".join(sorted(inputs)) for inputs, _, _ in self.sessions)
+        raise ValueError(f"no graph of this bundle takes the conditions {', '.join(sorted(names))}; give {choices}")

@@ -1,0 +1,93 @@
+"""What a file of events, a bundle or a run holds, as tables of plain rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy import storage
+from understudy.rundir import MANIFEST, read_manifest
+from understudy.schema import Block
+
+Tables = dict[str, list[dict[str, Any]]]
+
+
+def describe(path: Path) -> Tables:
+    """Tables by title that say what `path` holds.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: neither a file of events, nor a bundle, nor a run.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; check the path")
+    if path.is_file():
+        return describe_file(path)
+    manifest = read_manifest(path)
+    return describe_bundle(path, manifest) if manifest.get("kind") == "bundle" else describe_run(path, manifest)
+
+
+def describe_file(path: Path, look_at: int = 20_000) -> Tables:
+    """Blocks of a file of events with their units and ranges, and its geometry."""
+    with storage.reader(path) as file:
+        events, geometry, total = file.read(0, min(len(file), look_at)), file.geometry, len(file)
+    rows = []
+    for part in ("conditions", "response", "aux"):
+        for block in getattr(events.schema, part):
+            rows.append({"block": block.name, "role": part, **_range(block, getattr(events, part)[block.name])})
+    if events.weights is not None:
+        rows.append(
+            {"block": "weights", "role": "weights", "from": float(events.weights.min()), "to": float(events.weights.max())}
+        )
+    seen = f"{total:,} events" + (f", ranges of the first {look_at:,}" if total > look_at else "")
+    tables: Tables = {f"{path.name}: {seen}": rows}
+    if geometry is not None:
+        tables[f"geometry {geometry.name}: {geometry.n_cells} cells"] = [
+            {"layer": x.name, **{a: f"{n} cells" for a, n in zip(x.axes, x.shape, strict=True)}} for x in geometry.layers
+        ]
+    return tables
+
+
+def _range(block: Block, values: Any) -> dict[str, Any]:
+    shape = " x ".join(map(str, block.shape)) or "1"
+    row: dict[str, Any] = {"kind": block.kind, "per event": shape, "columns": " ".join(block.columns), "unit": block.unit}
+    if block.kind == "jagged":
+        return row
+    array = np.asarray(values)
+    return {**row, "from": float(array.min()), "mean": float(array.mean()), "to": float(array.max())}
+
+
+def describe_run(path: Path, manifest: Mapping[str, Any]) -> Tables:
+    """A run: its recipe, state, training and verdict."""
+    rows = [
+        {"what": "recipe", "is": manifest["recipe"]},
+        {"what": "seed", "is": manifest["seed"]},
+        {"what": "state", "is": "finished" if manifest["finished"] else "not finished; continue it with --resume"},
+        {"what": "hardware", "is": manifest["hardware"]},
+    ]
+    if "training" in manifest:
+        facts = manifest["training"]
+        rows.append(
+            {"what": "training", "is": f"{facts['minutes']:.1f} min on {facts['device']}, {facts['parameters']:,} parameters"}
+        )
+    metrics = path / "report" / "metrics.json"
+    if metrics.is_file():
+        rows.append({"what": "verdict", "is": json.loads(metrics.read_text(encoding="utf-8"))["verdict"]})
+    return {f"run {path}": rows}
+
+
+def describe_bundle(path: Path, manifest: Mapping[str, Any]) -> Tables:
+    """A bundle: what it takes, the trained range, and its graphs."""
+    blocks = {b["name"]: b for b in manifest["schema"]["conditions"]}
+    domain = manifest["domain"]
+    rows = []
+    for name, low in domain["low"].items():
+        columns = blocks[name]["columns"] or [""] * len(low)
+        for column, a, b in zip(columns, low, domain["high"][name], strict=True):
+            rows.append({"condition": f"{name} {column}".strip(), "unit": domain["units"][name], "trained from": a, "to": b})
+    graphs = [{"graph": g["file"], "takes": ", ".join(["noise", *g["inputs"]])} for g in manifest["graphs"]]
+    return {f"bundle {path}: {manifest['name']}, seed {manifest['seed']}": rows, f"{MANIFEST}: graphs": graphs}

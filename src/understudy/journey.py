@@ -1,0 +1,267 @@
+"""The journey, top to bottom: simulate or read, prepare, train, sample, validate, deploy.
+
+A run lives in one directory: `recipe.yaml` (resolved), `manifest.json`, `history.json`, `checkpoints/`, `samples.h5`,
+`report/` and `bundle/`. Every step is a function of the step before, so each can be done alone; a run that was
+interrupted continues where it stopped and ends the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from understudy import seeds, storage
+from understudy.build import build_geometry, build_preparation, build_stage, build_surrogate, target_of, training_batch
+from understudy.console import Console, Step
+from understudy.deployment.bundle import write_bundle, write_trained
+from understudy.deployment.export import Graph, export_graphs
+from understudy.deployment.timing import measure_timing
+from understudy.domain import Domain
+from understudy.events import Events
+from understudy.files import sha256
+from understudy.geometry import Calorimeter
+from understudy.prepare import Preparation
+from understudy.recipe import Recipe, StageRecipe
+from understudy.rundir import RunDirectory
+from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.training.loop import train as train_model
+from understudy.validation.compare import compare
+from understudy.validation.report import Report
+from understudy.validation.score import PhysicsScore
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared events, split; and what they came from."""
+
+    train: Events
+    validation: Events
+    test: Events
+    floor: Events
+    preparation: Preparation
+    geometry: Calorimeter | None
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained surrogate with its baseline and the cost of its training."""
+
+    surrogate: Surrogate
+    baseline: Surrogate | None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run leaves."""
+
+    directory: Path
+    recipe: Recipe
+    surrogate: Surrogate
+    report: Report
+    bundle: Path
+
+
+def run(
+    recipe: Recipe | str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    reference: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Do the whole journey of a recipe.
+
+    Args:
+        recipe: a Recipe, the name of a shipped one, or the path of a YAML file.
+        data: a file of reference events in place of the recipe's own reference.
+        out: the run's directory; `runs/NAME` if absent.
+        seed: in place of the recipe's.
+        reference: one of the recipe's alternative references, by name.
+        resume: continue an interrupted run in `out`.
+        overwrite: replace an earlier run in `out`.
+        console: shows progress; silent if absent.
+
+    Raises:
+        ValueError: the recipe or the data are wrong, or a resumed run's recipe has changed.
+        FileExistsError: `out` holds a run already and neither `resume` nor `overwrite` is given.
+    """
+    recipe = resolve(recipe, data=data, seed=seed, reference=reference)
+    console = console or Console(quiet=True)
+    place = RunDirectory.open(out or Path("runs") / recipe.name, recipe, resume=resume, overwrite=overwrite)
+    split = prepare(recipe, place, console)
+    trained = train(recipe, split, place, resume=resume, console=console)
+    with console.step("Exporting to ONNX"):
+        graphs = export_graphs(trained.surrogate, place.path / "checkpoints")
+    report = validate(recipe, trained, split, place, graphs, console)
+    with console.step("Writing the bundle"):
+        bundle = write_bundle(place.path / "bundle", trained.surrogate, recipe, graphs, report.metrics)
+    place.finish(data={"name": split.name, "sha256": split.digest}, training=trained.training)
+    return Run(place.path, recipe, trained.surrogate, report, bundle)
+
+
+def resolve(
+    recipe: Recipe | str | Path, *, data: str | Path | None = None, seed: int | None = None, reference: str | None = None
+) -> Recipe:
+    """A recipe by name, path or itself, with the command line's choices in it."""
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    return loaded.using(data=data, seed=seed, reference=reference)
+
+
+def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
+    """Read or simulate the reference, prepare it, and split it."""
+    geometry = build_geometry(recipe)
+    preparation = build_preparation(recipe, geometry)
+    reference = recipe.reference()
+    events, digest = reference_events(recipe, reference, place, console)
+    prepared = preparation(events, reference.geometry)
+    split = recipe.split
+    parts = prepared.split((split.train, split.validation, split.test), seeds.generator(recipe.seed, "split"), split.group)
+    simulator = getattr(reference, "simulator", None)
+    if simulator is None:  # no new events can be drawn: a part of the training split, disjoint from the test split
+        floor = parts[0][: len(parts[2])]
+    else:
+        with console.step(f"Simulating the test conditions again, for the noise floor ({len(parts[2]):,} events)"):
+            given = parts[2].without_response().conditions
+            floor = preparation(simulator.simulate(given, seeds.generator(recipe.seed, "floor")), reference.geometry)
+    name = Path(recipe.reference.arguments["path"]).name if recipe.reference.kind == "file" else recipe.reference.kind
+    return Data(*parts, floor, preparation, geometry, name, digest)
+
+
+def reference_events(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:
+    """The reference's events and the sha256 of the file that holds them; simulated ones are kept in `reference.h5`."""
+    if recipe.reference.kind == "file":
+        with console.step(f"Reading {recipe.reference.arguments['path']}"):
+            events = reference.events()
+            return (events if recipe.events is None else events[: recipe.events]), sha256(recipe.reference.arguments["path"])
+    if recipe.events is None:
+        raise ValueError(f"recipe {recipe.name} simulates its reference: say how many events with the key 'events'")
+    kept = place.path / "reference.h5"
+    if not kept.exists():
+        with console.step(f"Simulating {recipe.events:,} events with {recipe.reference.kind}") as step:
+            events = attach_progress(reference, step, recipe.events).generate(
+                recipe.events, seeds.generator(recipe.seed, "reference")
+            )
+        storage.write(kept, events, geometry=reference.geometry)
+    return storage.read(kept), sha256(kept)
+
+
+def attach_progress(reference: Any, step: Step, total: int) -> Any:
+    """The reference with a slow simulator that tells how far it is, where it can."""
+    if not hasattr(reference.simulator, "progress"):
+        return reference
+    return replace(reference, simulator=replace(reference.simulator, progress=lambda done: step.advance(done, total)))
+
+
+def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:
+    """Train every stage in order, then the baseline."""
+    schema, geometry = data.train.schema, data.geometry
+    domain = Domain.of(data.train)
+    rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
+    surrogate = build_surrogate(recipe, schema, geometry, domain, rng)
+    started = time.perf_counter()
+    history: dict[str, Any] = {}
+    seconds = 0.0
+    for stage, words in zip(surrogate.stages, recipe.stages, strict=True):
+        result = train_stage(stage, words, recipe, data, place, resume=resume, console=console)  # type: ignore[arg-type]
+        history[words.produces] = result.history
+        seconds += result.seconds
+    place.write_history(history)
+    baseline = None
+    if recipe.baseline is not None:
+        stage = build_stage(recipe.baseline, recipe, schema, geometry, rng)
+        train_stage(stage, recipe.baseline, recipe, data, place, resume=resume, console=console, name="baseline")
+        baseline = Surrogate(schema, [stage], geometry, domain)
+    elapsed = max(seconds, time.perf_counter() - started if not resume else 0.0)
+    parameters = sum(p.numel() for p in surrogate.parameters())
+    facts = {"minutes": elapsed / 60, "device": str(result.device), "parameters": parameters}
+    write_trained(place.path / "checkpoints", surrogate, facts)
+    return Trained(surrogate, baseline, facts)
+
+
+def train_stage(
+    stage: Stage,
+    words: StageRecipe,
+    recipe: Recipe,
+    data: Data,
+    place: RunDirectory,
+    *,
+    resume: bool,
+    console: Console,
+    name: str | None = None,
+) -> Any:
+    """Fit one stage's encoder and transforms, and train its model."""
+    name = name or words.produces
+    batch = training_batch(stage, data.train)
+    with console.training(f"{recipe.name}: {name}") as watch:
+        return train_model(
+            stage.model,
+            batch,
+            words.training,
+            seed=seeds.integer(recipe.seed, "training", name),
+            directory=place.path / "checkpoints" / name,
+            score=stage_score(stage, data, seeds.integer(recipe.seed, "score", name)) if stage.model.turns() else None,
+            resume=resume,
+            fingerprint=recipe.fingerprint,
+            watch=watch,
+        )
+
+
+def stage_score(stage: Stage, data: Data, seed: int) -> Any:
+    """The physics score of a stage's model: distances to the validation events at their own conditions, one noise for all."""
+    events = data.validation
+    truth = target_of(stage, events)
+    conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
+    noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
+    physics = PhysicsScore(events, data.geometry) if stage.produces == RESPONSE else None
+
+    def score(_model: Any) -> Mapping[str, float]:
+        with torch.no_grad():
+            drawn = stage(noise, conditions)
+        if physics is not None:
+            return physics(events.with_response(drawn.numpy()))
+        return {"score": float((drawn.sort(0).values - truth.sort(0).values).abs().mean() / truth.std())}
+
+    return score
+
+
+def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, graphs: list[Graph], console: Console) -> Report:
+    """Sample the test conditions and compare with the reference; writes `samples.h5` and `report/`."""
+    given = data.test.without_response().conditions
+    with console.step(f"Sampling {len(data.test):,} events at the test conditions"):
+        samples = trained.surrogate.simulate(given, seeds.generator(recipe.seed, "samples"))
+        candidates = {recipe.name: samples}
+        if recipe.derived and len(recipe.stages) > 1:
+            known = trained.surrogate.simulate(data.test.conditions, seeds.generator(recipe.seed, "samples"))
+            candidates[f"{recipe.name} given {', '.join(recipe.derived)}"] = known
+        if trained.baseline is not None:
+            candidates["library"] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
+        storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
+    with console.step("Timing on one thread"):
+        timing = measure_timing(trained.surrogate, graphs[0].path, given)
+    with console.step("Comparing with the reference") as step:
+        report = compare(
+            data.test,
+            candidates,
+            floor=data.floor,
+            train=data.train,
+            geometry=data.geometry,
+            settings=recipe.validation,
+            seed=seeds.integer(recipe.seed, "validation"),
+            reference_name=data.name,
+            timing=timing,
+            training=trained.training,
+            progress=step.advance,
+        )
+        report.write(place.path / "report")
+    return report

@@ -1,0 +1,111 @@
+"""From a reference's events to what is learned and judged: crop, project, derive, select.
+
+The same steps, in the same order, whoever made the events: conditions are chosen, a larger geometry is cropped cell by
+cell, thresholds are applied, derived conditions are computed from what is left, and events outside the recipe's ranges
+are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.schema import Array, Block
+from understudy.transforms.base import Projection
+
+
+def _total_energy(events: Events) -> Array:
+    """Sum of the event's cells [MeV], `(n,)`."""
+    return events.packed().sum(1, dtype=np.float64)
+
+
+DERIVED: dict[str, tuple[Block, Callable[[Events], Array]]] = {
+    "total_energy": (Block("total_energy", "MeV", derived=True, minimum=0.0), _total_energy),
+}
+"""Conditions that are computed from the response, by name."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The steps between a reference and the stand-in.
+
+    Args:
+        geometry: the stand-in's geometry, or None for responses that are no calorimeter's.
+        conditions: the given conditions to keep, or None for all.
+        projections: applied to the response in order.
+        derived: names out of `DERIVED`.
+        select: allowed range by condition.
+    """
+
+    geometry: Calorimeter | None = None
+    conditions: Sequence[str] | None = None
+    projections: Sequence[Projection] = ()
+    derived: Sequence[str] = ()
+    select: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __call__(self, events: Events, geometry: Calorimeter | None = None) -> Events:
+        """Prepare `events`, whose response has `geometry` (the stand-in's own if None).
+
+        Raises:
+            ValueError: the response does not fit the geometry, a derived condition is unknown, or nothing is left.
+        """
+        if self.conditions is not None:
+            events = events.select_conditions(self.conditions)
+        if self.geometry is not None:
+            events = crop(events, geometry or self.geometry, self.geometry)
+        events = self._project(events)
+        for name in self.derived:
+            block, function = derived(name)
+            events = events.with_condition(block, function(events))
+        return self._selected(events)
+
+    def _project(self, events: Events) -> Events:
+        if not self.projections:
+            return events
+        packed = torch.tensor(events.packed())
+        given = {b.name: torch.tensor(np.asarray(events.conditions[b.name])) for b in events.schema.given if b.kind != "jagged"}
+        with torch.no_grad():
+            for projection in self.projections:
+                packed = projection(packed, given)
+        return events.with_response(packed.numpy())
+
+    def _selected(self, events: Events) -> Events:
+        keep = np.ones(len(events), bool)
+        for name, (low, high) in self.select.items():
+            values = events.conditions.get(name)
+            if values is None:
+                raise ValueError(f"cannot select on {name!r}: the conditions are {', '.join(events.conditions)}")
+            keep &= ((values >= low) & (values <= high)).reshape(len(events), -1).all(1)
+        if not keep.any():
+            raise ValueError(
+                f"{events.where}: none of the {len(events)} events lies inside {dict(self.select)}"
+                if len(events)
+                else f"{events.where} holds zero events; give a file or a simulation with events in it"
+            )
+        return events if keep.all() else events[keep]
+
+
+def derived(name: str) -> tuple[Block, Callable[[Events], Array]]:
+    """A derived condition's block and function by name."""
+    if name not in DERIVED:
+        raise ValueError(f"no derived condition {name!r}; there are {', '.join(DERIVED)}")
+    return DERIVED[name]
+
+
+def crop(events: Events, parent: Calorimeter, child: Calorimeter) -> Events:
+    """The cells of `child` out of a response whose geometry is `parent`."""
+    if len(events.schema.response) != 1:
+        raise ValueError(
+            f"{events.where}: a calorimeter's response is one block, found {[b.name for b in events.schema.response]}"
+        )
+    block = events.schema.response[0]
+    parent.check_cells(block.width, f"{events.where}: {block.name!r}")
+    if parent == child:
+        return events
+    cells = events.packed()[:, child.crop_of(parent)]
+    return events.with_response({block.name: cells}, [replace(block, shape=(child.n_cells,))])

@@ -1,0 +1,184 @@
+"""Recipe: everything a run needs, read from YAML, checked before anything is computed, written back resolved.
+
+A recipe is constructor arguments and nothing else. Wherever an object is asked for, `kind: name` picks its class and the
+other keys are that class's own arguments (see `understudy.registry`). An unknown key, kind or a wrong type is one sentence
+that names the key, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from understudy.recipes import shipped
+from understudy.registry import Factory, explain, factory
+from understudy.training.settings import TrainingSettings
+from understudy.validation.settings import ValidationSettings
+
+
+def _entry(room: str) -> Any:
+    """A pydantic type: a `kind: name` of `room`, held as a Factory."""
+    return Annotated[
+        Factory,
+        BeforeValidator(lambda value: factory(room, value)),
+        PlainSerializer(lambda value: value.to_dict(), return_type=dict),
+    ]
+
+
+Reference = _entry("references")
+TransformEntry = _entry("transforms")
+ProjectionEntry = _entry("projections")
+ModelEntry = _entry("models")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Split(_Section):
+    """Fractions of the events; consecutive groups of `group` events (one seed each, say) stay together."""
+
+    train: float = Field(0.7, gt=0, lt=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    group: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if (total := self.train + self.validation + self.test) > 1 + 1e-9:
+            raise ValueError(f"train, validation and test add up to {total:g}, more than 1")
+        return self
+
+
+class StageRecipe(_Section):
+    """One model: what it produces, from which features, in which space, and how it is trained."""
+
+    produces: str = "response"
+    features: dict[str, str]
+    transforms: list[TransformEntry] = []
+    model: ModelEntry
+    training: TrainingSettings = TrainingSettings()
+
+
+class Recipe(_Section):
+    """Everything a run needs.
+
+    Args:
+        name: the recipe's name; the default run directory is `runs/NAME`.
+        title: one line that says what it is.
+        source: the publication it follows.
+        seed: every random number of a run comes from it.
+        reference: where the events come from (a file, or a simulator with its gun).
+        alternatives: other references for the same events, chosen with `--reference NAME`.
+        events: how many events to simulate, or to use of a file (all of them if absent).
+        geometry: what the response's numbers are; events of a larger geometry are cropped to it, cell by cell.
+        conditions: the conditions a user gives, of those the reference has (all of them if absent).
+        projections: thresholds and caps; applied to the reference first and to the stand-in last.
+        derived: conditions computed from the response after the projections, e.g. `total_energy`.
+        select: allowed range per condition; events outside are left out.
+        split: fractions for training, validation and test.
+        stages: the models, in order; the last one produces the response.
+        baseline: a model to beat, compared in the same report.
+        validation: settings of the report.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    title: str = ""
+    source: str = ""
+    seed: int = Field(1, ge=0)
+    reference: Reference
+    alternatives: dict[str, Reference] = {}
+    events: int | None = Field(None, ge=1)
+    geometry: str | None = None
+    conditions: list[str] | None = None
+    projections: list[ProjectionEntry] = []
+    derived: list[str] = []
+    select: dict[str, tuple[float, float]] = {}
+    split: Split = Split()
+    stages: list[StageRecipe] = Field(min_length=1)
+    baseline: StageRecipe | None = None
+    validation: ValidationSettings = ValidationSettings()
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        if self.stages[-1].produces != "response":
+            raise ValueError(f"the last stage produces {self.stages[-1].produces!r}; it must produce 'response'")
+        for stage in self.stages[:-1]:
+            if stage.produces not in self.derived:
+                raise ValueError(f"a stage produces {stage.produces!r}, which 'derived' does not name")
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "recipe") -> Recipe:
+        """Check plain data; ValueError in one sentence that names the key."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{where} is not a recipe: expected keys and values, found {type(data).__name__}")
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise ValueError(explain(error, where)) from None
+
+    @classmethod
+    def load(cls, name: str | Path) -> Recipe:
+        """A shipped recipe by name, or one from a YAML file.
+
+        Raises:
+            FileNotFoundError: neither a shipped recipe nor a file.
+            ValueError: not YAML, or not a recipe.
+        """
+        return cls.from_dict(read_yaml(name), f"recipe {name}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every default filled in."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML; `Recipe.load` reads it back."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, width=120)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the resolved recipe: same fingerprint, same run."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def using(self, *, data: str | Path | None = None, reference: str | None = None, seed: int | None = None) -> Recipe:
+        """This recipe with another data file, another reference by name, or another seed."""
+        changes: dict[str, Any] = {}
+        if seed is not None:
+            changes["seed"] = seed
+        if reference is not None:
+            changes["reference"] = self.reference_called(reference)
+        if data is not None:
+            old = changes.get("reference", self.reference)
+            kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
+            changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+        return self.model_copy(update=changes)
+
+    def reference_called(self, name: str) -> Factory:
+        """The reference or alternative called `name` (by its name here, or by its kind)."""
+        known = {self.reference.kind: self.reference, **self.alternatives}
+        if name not in known:
+            raise ValueError(f"recipe {self.name} has no reference {name!r}; it has {', '.join(known)}")
+        return known[name]
+
+
+def read_yaml(name: str | Path) -> Any:
+    """The plain data of a shipped recipe or a YAML file."""
+    path = Path(name)
+    if not path.is_file():
+        known = shipped()
+        if str(name) not in known:
+            hint = f"shipped recipes are {', '.join(known)}" if path.suffix == "" else "check the path"
+            raise FileNotFoundError(f"no recipe {str(name)!r}; {hint}")
+        path = known[str(name)]
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not YAML: {reason}") from None

@@ -1,0 +1,207 @@
+"""The steps of the journey, each alone on files: what the command line calls beside `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from understudy import geometry as geometries
+from understudy import seeds, storage
+from understudy.build import build_geometry, build_preparation
+from understudy.console import Console
+from understudy.deployment.bundle import load_bundle, read_trained, write_bundle
+from understudy.deployment.export import export_graphs
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.journey import attach_progress, prepare, resolve, train
+from understudy.recipe import Recipe
+from understudy.rundir import RunDirectory
+from understudy.sampling import sample_to_file
+from understudy.validation.compare import compare
+from understudy.validation.report import Report
+from understudy.validation.settings import ValidationSettings
+
+
+def simulate_to_file(
+    recipe: str | Path,
+    events: int,
+    out: Path,
+    *,
+    reference: str | None = None,
+    seed: int = 1,
+    processes: int | None = None,
+    console: Console,
+) -> Path:
+    """Make `events` events with a recipe's simulator and write them.
+
+    Args:
+        recipe: name or path of the recipe.
+        events: how many.
+        out: `.h5` or `.npz` file.
+        reference: which of the recipe's references; the first that simulates if None.
+        seed: of every random number.
+        processes: processes side by side, where the simulator can use them.
+        console: shows progress.
+
+    Raises:
+        ValueError: the recipe has no such reference, or none that simulates.
+    """
+    storage.check_ending(out)
+    source = simulating_reference(Recipe.load(recipe), reference)
+    if processes is not None:
+        if not hasattr(source.simulator, "processes"):
+            raise ValueError("this reference runs in one process; leave out --processes")
+        source = replace(source, simulator=replace(source.simulator, processes=processes))
+    with console.step(f"Simulating {events:,} events") as step:
+        source = attach_progress(source, step, events)
+        made = source.generate(events, seeds.generator(seed, "reference"))
+    storage.write(out, made, geometry=source.geometry)
+    return out
+
+
+def simulating_reference(recipe: Recipe, name: str | None = None) -> Any:
+    """The recipe's reference called `name`, or the first that simulates; built."""
+    if name is not None:
+        chosen = recipe.reference_called(name)
+        if chosen.kind == "file":
+            raise ValueError(f"reference {name!r} of {recipe.name} is a file and cannot simulate")
+        return chosen()
+    for entry in (recipe.reference, *recipe.alternatives.values()):
+        if entry.kind != "file":
+            return entry()
+    raise ValueError(f"recipe {recipe.name} knows no simulator: its reference is a file and it has no alternatives")
+
+
+def train_only(
+    recipe: str | Path,
+    *,
+    data: Path | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    reference: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console,
+) -> Path:
+    """Prepare the events and train; returns the run's directory. Arguments as for `understudy.run`."""
+    resolved = resolve(recipe, data=data, seed=seed, reference=reference)
+    place = RunDirectory.open(out or Path("runs") / resolved.name, resolved, resume=resume, overwrite=overwrite)
+    train(resolved, prepare(resolved, place, console), place, resume=resume, console=console)
+    return place.path
+
+
+def export_run(run: Path, out: Path | None = None, *, console: Console) -> Path:
+    """Write the bundle of a trained run, with its metrics if it was validated.
+
+    Raises:
+        FileNotFoundError: `run` holds no trained surrogate.
+        ParityError: the exported graph differs from torch.
+    """
+    surrogate, recipe, metrics = read_trained(run)
+    with console.step("Exporting to ONNX"):
+        graphs = export_graphs(surrogate, run / "checkpoints")
+        return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics)
+
+
+def sample_bundle(
+    bundle: Path,
+    out: Path,
+    *,
+    conditions: Path | None = None,
+    events: int | None = None,
+    seed: int = 1,
+    chunk: int = 5000,
+    workers: int = 1,
+    console: Console,
+) -> tuple[Path, int]:
+    """Generate events with a bundle into a file; returns it and the number of events outside the trained domain."""
+    storage.check_ending(out)
+    asked = _asked(bundle, conditions, events, seed)
+    with console.step(f"Sampling {len(asked):,} events") as step:
+        sample_to_file(
+            bundle, asked, out, seed=seed, chunk=chunk, workers=workers, progress=lambda done: step.advance(done, len(asked))
+        )
+    flags = sum(int(part.aux["out_of_domain"].sum()) for part in storage.iterate(out))
+    return out, flags
+
+
+def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int) -> Events:
+    """The conditions to answer: rows of a file, or drawn by the recipe's particle gun."""
+    surrogate = load_bundle(bundle)
+    names = [b.name for b in surrogate.schema.given]
+    if conditions is not None:
+        asked = storage.read(conditions, conditions=names).select_conditions(names)
+        if events is not None and events > len(asked):
+            raise ValueError(f"{conditions} holds {len(asked)} events, fewer than the {events} asked for")
+        return asked if events is None else asked[:events]
+    if events is None:
+        raise ValueError("say what to simulate: --conditions FILE, or -n EVENTS to draw them with the recipe's particle gun")
+    folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle
+    gun = simulating_reference(Recipe.load(folder / "recipe.yaml")).gun
+    drawn = gun.draw(events, seeds.generator(seed, "conditions"))
+    schema = replace(surrogate.schema, conditions=surrogate.schema.given)
+    return Events(schema, {name: drawn[name] for name in names})
+
+
+def validate_files(
+    reference: Path,
+    candidates: Sequence[Path],
+    out: Path,
+    *,
+    recipe: str | None = None,
+    geometry: str | None = None,
+    floor: Path | None = None,
+    seed: int = 1,
+    console: Console,
+) -> Report:
+    """Compare files of events with a reference file and write a report.
+
+    Args:
+        reference: the reference's events.
+        candidates: files to judge; each goes by its name without the ending.
+        out: directory of the report.
+        recipe: prepare all files as this recipe does.
+        geometry: geometry of the responses where the files do not name it.
+        floor: a second, disjoint file of reference events.
+        seed: of classifiers and bootstrap.
+        console: shows progress.
+    """
+    words = None if recipe is None else Recipe.load(recipe)
+
+    def load(path: Path) -> tuple[Events, Calorimeter | None]:
+        with storage.reader(path) as file:
+            own = file.geometry or _declared(words, geometry)
+            events = file.read()
+        if words is None:
+            return events, own
+        target = build_geometry(words)
+        own = target if target is not None and events.schema.response_width == target.n_cells else own
+        return build_preparation(words, target)(events, own), target
+
+    judged, shape = load(reference)
+    others = {path.stem: load(path)[0] for path in candidates}
+    if len(others) < len(candidates):
+        raise ValueError("two candidate files have the same name; rename one, since the report calls them by it")
+    second = None if floor is None else load(floor)[0]
+    settings = ValidationSettings() if words is None else words.validation
+    with console.step("Comparing with the reference") as step:
+        report = compare(
+            judged,
+            others,
+            floor=second,
+            geometry=shape,
+            settings=settings,
+            seed=seed,
+            reference_name=reference.name,
+            progress=step.advance,
+        )
+        report.write(out)
+    return report
+
+
+def _declared(words: Recipe | None, geometry: str | None) -> Calorimeter | None:
+    """The geometry said on the command line, or that of the recipe's reference file, or the recipe's own."""
+    said = geometry or (None if words is None else words.reference.arguments.get("geometry") or words.geometry)
+    return None if said is None else geometries.load(said)
