@@ -1,0 +1,252 @@
+r"""Curves: how a mean or a width depends on the energy, with errors, compared by pulls and chi-squared.
+
+The response $\langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$, the resolution
+$\sigma(E_\mathrm{tot} / E_\mathrm{inc}) / \langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$, widths (fig. 20 of P. Klein,
+"WGANs for simulation of e.m. showers in ATLAS calorimeter"), layer fractions and the shower core against the incident
+energy, and the longitudinal profile. Two curves $a, b$ agree if
+
+$$\chi^2 = (a - b)^T (C_a + C_b)^{-1} (a - b)$$
+
+is as expected for as many degrees of freedom; the covariance is diagonal where bins hold different events. A bin with
+too few events is empty: it takes no part in the chi-squared, and how many bins only one curve fills is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, stats
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.schema import Array
+from understudy.validation import calorimeter as shower
+from understudy.validation.bootstrap import multiplicities
+from understudy.validation.observables import evaluate, incident_energy, observables_for, shower_cells
+
+FEWEST = 10
+"""Effective number of events that a bin must hold, (sum w)^2 / sum w^2."""
+
+AGAINST_ENERGY = ("response", "fraction_", "width_", "core_fraction_", "depth")
+"""Observables whose mean is followed against the energy, by the beginning of their names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A quantity in bins of another one.
+
+    Args:
+        name: key in `metrics.json`.
+        edges: bin edges `(k + 1,)` in `x_unit`.
+        y: values `(k,)` in `unit`; NaN in empty bins.
+        error: one standard deviation `(k,)`.
+        unit: unit of `y`.
+        label: what the vertical axis says, without the unit.
+        x_label: what the horizontal axis says.
+        x_unit: its unit.
+        covariance: `(k, k)` where the bins share events, else None.
+        ticks: names of the bins where they have names (layers).
+    """
+
+    name: str
+    edges: Array
+    y: Array
+    error: Array
+    unit: str = ""
+    label: str = ""
+    x_label: str = r"$E_\mathrm{inc}$"
+    x_unit: str = "MeV"
+    covariance: Array | None = None
+    ticks: tuple[str, ...] = ()
+
+
+def energy_edges(events: Events, geometry: Calorimeter | None = None, bins: int = 8) -> Array:
+    """Logarithmic bin edges `(bins + 1,)` [MeV] over the energies of the reference."""
+    energy = scale_energy(events, geometry)
+    positive = energy[energy > 0]
+    if not len(positive):
+        raise ValueError(f"{events.where}: no event has an energy above zero to choose energy bins from")
+    low, high = float(positive.min()), float(positive.max())
+    return np.geomspace(low * (1 - 1e-6), max(high, low * (1 + 1e-6)) * (1 + 1e-6), bins + 1)
+
+
+def scale_energy(events: Events, geometry: Calorimeter | None = None) -> Array:
+    """The energy [MeV] that curves are drawn against: the incident one, or the sum of the cells where that is unknown."""
+    energy = incident_energy(events)
+    return shower.energy(shower_cells(events, geometry)) if energy is None else energy
+
+
+def curves(
+    events: Events,
+    geometry: Calorimeter,
+    edges: Array,
+    generator: np.random.Generator,
+    values: Mapping[str, Array] | None = None,
+) -> dict[str, Curve]:
+    """Every curve of a calorimeter by name.
+
+    Args:
+        events: a sample.
+        geometry: where its cells sit.
+        edges: energy bins [MeV], those of the reference for all samples that are to be compared (`energy_edges`).
+        generator: draws the bootstrap replicas behind the errors of the resolution.
+        values: observables of these events where they are known already, from `evaluate`.
+    """
+    chosen = [o for o in observables_for(events.schema, geometry) if o.name.startswith(AGAINST_ENERGY)]
+    known = evaluate(events, geometry, [o for o in chosen if values is None or o.name not in values])
+    known.update({} if values is None else values)
+    known_incident = incident_energy(events) is not None
+    energy, weights = scale_energy(events, geometry), events.weights
+    x_label = r"$E_\mathrm{inc}$" if known_incident else r"$E_\mathrm{tot}$"
+    found = []
+    for o in chosen:
+        y, error = binned_mean(energy, known[o.name], edges, weights)
+        label = rf"$\langle$ {o.label} $\rangle$"
+        found.append(Curve(f"{o.name}_vs_energy", edges, y, error, o.unit, label, x_label))
+    if known_incident:
+        for kind, label in (("central", r"$\sigma_{68} / \langle E \rangle$"), ("rms", r"$\sigma / \langle E \rangle$")):
+            y, error = binned_resolution(energy, known["response"], edges, generator, kind, weights)
+            name = "resolution_vs_energy" if kind == "central" else "resolution_rms_vs_energy"
+            found.append(Curve(name, edges, y, error, "", label, x_label))
+    if len(geometry.layers) > 1:
+        found.append(longitudinal_profile(events, geometry))
+    return {c.name: c for c in found}
+
+
+def binned_mean(x: Array, values: Array, edges: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """Weighted mean of `values` and its error in bins of `x`, `(k,)` each; NaN where a bin is empty."""
+    w = np.ones(len(x)) if weights is None else weights
+    index, inside = _bins(x, values, edges)
+    index, v, w = index[inside], values[inside], w[inside]
+    k = len(edges) - 1
+    total, squares = np.bincount(index, w, k), np.bincount(index, w**2, k)
+    filled = _filled(total, squares)
+    safe = np.where(filled, total, 1.0)
+    mean = np.where(filled, np.bincount(index, w * v, k) / safe, np.nan)
+    spread = np.bincount(index, (w * (v - mean[index])) ** 2, k)
+    return mean, np.sqrt(spread) / np.where(filled, safe, np.nan)
+
+
+def binned_resolution(
+    x: Array,
+    values: Array,
+    edges: Array,
+    generator: np.random.Generator,
+    kind: str = "central",
+    weights: Array | None = None,
+    replicas: int = 100,
+) -> tuple[Array, Array]:
+    """Relative width of `values` and its bootstrap error in bins of `x`, `(k,)` each; NaN where a bin is empty.
+
+    Args:
+        x: what the bins are made of.
+        values: `(n,)`, such as the response.
+        edges: bin edges `(k + 1,)`.
+        generator: draws the replicas.
+        kind: `central`, half of the central 68.27 % interval over the mean, or `rms`, standard deviation over the mean.
+        weights: `(n,)`.
+        replicas: number of bootstrap replicas.
+    """
+    if kind not in ("central", "rms"):
+        raise ValueError(f"no resolution of kind {kind!r}; choose 'central' or 'rms'")
+    w = np.ones(len(x)) if weights is None else weights
+    index, inside = _bins(x, values, edges)
+    y, error = np.full(len(edges) - 1, np.nan), np.full(len(edges) - 1, np.nan)
+    for b in range(len(y)):
+        v, wb = values[inside & (index == b)], w[inside & (index == b)]
+        if _filled(wb.sum(), (wb**2).sum()):
+            y[b] = _relative_width(v, wb[None, :], kind)[0]
+            error[b] = np.nanstd(_relative_width(v, wb * multiplicities(len(v), replicas, generator), kind), ddof=1)
+    return y, error
+
+
+def longitudinal_profile(events: Events, geometry: Calorimeter) -> Curve:
+    """Mean energy of each layer over the incident energy (over the sum of the cells where that is unknown).
+
+    The layers share their events, so that the curve carries its covariance.
+    """
+    energies = shower.layer_energies(shower_cells(events, geometry), geometry.layer_of_cell)
+    scale = scale_energy(events, geometry)
+    valid = (scale > 0) & np.isfinite(energies).all(1)
+    shares = energies[valid] / scale[valid, None]
+    w = np.ones(len(shares)) if events.weights is None else events.weights[valid]
+    k = len(geometry.layers)
+    mean, covariance = np.full(k, np.nan), np.full((k, k), np.nan)
+    if _filled(w.sum(), (w**2).sum()):
+        mean = w @ shares / w.sum()
+        moved = w[:, None] * (shares - mean)
+        covariance = moved.T @ moved / w.sum() ** 2
+    error = np.sqrt(np.diag(covariance))
+    label = (
+        r"$\langle E / E_\mathrm{inc} \rangle$"
+        if incident_energy(events) is not None
+        else r"$\langle E / E_\mathrm{tot} \rangle$"
+    )
+    edges = np.arange(k + 1) - 0.5
+    return Curve("longitudinal_profile", edges, mean, error, "", label, "layer", "", covariance, geometry.layer_names)
+
+
+def pulls(a: Curve, b: Curve) -> Array:
+    """Difference over its error in each bin, `(k,)`; NaN where either curve is empty, 0 where equal without error."""
+    _same_bins(a, b)
+    difference, error = b.y - a.y, np.hypot(a.error, b.error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((difference == 0) & (error == 0), 0.0, difference / error)
+
+
+def compare_curves(a: Curve, b: Curve) -> dict[str, float]:
+    """Agreement of two curves.
+
+    Returns:
+        `chi2`, `ndf`, `p_value`, `max_pull` (largest absolute pull), and `empty`, the number of bins that only one of
+        the curves fills. With no bin filled by both, `ndf` is 0 and the rest NaN: nothing was compared.
+
+    Raises:
+        ValueError: the curves have different bins or names.
+    """
+    pull = pulls(a, b)
+    used = ~np.isnan(pull)
+    empty = int((np.isfinite(a.y) ^ np.isfinite(b.y)).sum())
+    if not used.any():
+        return {"chi2": np.nan, "ndf": 0, "p_value": np.nan, "max_pull": np.nan, "empty": empty}
+    if a.covariance is not None and b.covariance is not None:
+        inverse, ndf = linalg.pinvh((a.covariance + b.covariance)[np.ix_(used, used)], return_rank=True)
+        difference = (b.y - a.y)[used]
+        chi2 = float(difference @ inverse @ difference)
+    else:
+        chi2, ndf = float((pull[used] ** 2).sum()), int(used.sum())
+    p_value = float(stats.chi2.sf(chi2, ndf)) if ndf else np.nan
+    return {"chi2": chi2, "ndf": int(ndf), "p_value": p_value, "max_pull": float(np.abs(pull[used]).max()), "empty": empty}
+
+
+def _same_bins(a: Curve, b: Curve) -> None:
+    if a.name != b.name or a.edges.shape != b.edges.shape or not np.allclose(a.edges, b.edges, rtol=1e-9, atol=0):
+        raise ValueError(f"curves {a.name!r} and {b.name!r} have different bins; make both with the reference's edges")
+
+
+def _bins(x: Array, values: Array, edges: Array) -> tuple[Array, Array]:
+    """Bin of each event, and whether it is in one with a defined value."""
+    index = np.searchsorted(edges, x, side="right") - 1
+    inside = (index >= 0) & (index < len(edges) - 1) & np.isfinite(values)
+    return index, inside
+
+
+def _filled(total: Array, squares: Array) -> Array:
+    """Whether sums of weights and of squared weights stand for at least `FEWEST` events."""
+    return np.asarray((total > 0) & (np.square(total) >= FEWEST * squares * (1 - 1e-12)))
+
+
+def _relative_width(values: Array, weights: Array, kind: str) -> Array:
+    """Width over mean `(replicas,)` of `values (n,)` with weights `(replicas, n)`; NaN where the weights sum to nothing."""
+    total = weights.sum(1)
+    weights = weights / np.where(total > 0, total, np.nan)[:, None]
+    mean = weights @ values
+    if kind == "rms":
+        return np.asarray(np.sqrt(np.clip(weights @ values**2 - mean**2, 0.0, None)) / mean)
+    order = np.argsort(values)
+    cumulative = np.maximum.accumulate(np.cumsum(weights[:, order], axis=1), axis=1)
+    tail = stats.norm.sf(1.0)
+    low, high = (values[order][(cumulative >= q - 1e-12).argmax(1)] for q in (tail, 1.0 - tail))
+    return np.asarray(0.5 * (high - low) / mean)
