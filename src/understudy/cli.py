@@ -48,7 +48,8 @@ def run(
 ) -> None:
     """Do the whole journey of a recipe, from reference events to a report and a bundle.
 
-    Leaves in the run's directory: recipe.yaml (resolved), manifest.json, history.json, checkpoints/, samples.h5, report/ and bundle/.
+    Leaves in the run's directory: recipe.yaml (resolved), manifest.json, history.json, checkpoints/, samples.h5, report/
+    and bundle/.
 
     Example: `understudy run atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
     """
@@ -245,7 +246,7 @@ def options(
 
 def main() -> None:
     """Run the command line; errors are one sentence and a non-zero status, never a traceback."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app(standalone_mode=False)
     except KeyboardInterrupt as stop:

@@ -135,7 +135,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
             given = parts[2].without_response().conditions
             floor = preparation(simulator.simulate(given, seeds.generator(recipe.seed, "floor")), reference.geometry)
     name = Path(recipe.reference.arguments["path"]).name if recipe.reference.kind == "file" else recipe.reference.kind
-    return Data(*parts, floor, preparation, geometry, name, digest)
+    return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
 
 
 def reference_events(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:

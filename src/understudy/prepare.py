@@ -21,7 +21,8 @@ from understudy.transforms.base import Projection
 
 def _total_energy(events: Events) -> Array:
     """Sum of the event's cells [MeV], `(n,)`."""
-    return events.packed().sum(1, dtype=np.float64)
+    total: Array = events.packed().sum(1, dtype=np.float64)
+    return total
 
 
 DERIVED: dict[str, tuple[Block, Callable[[Events], Array]]] = {

@@ -22,19 +22,13 @@ from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
 
 
-def _entry(room: str) -> Any:
-    """A pydantic type: a `kind: name` of `room`, held as a Factory."""
-    return Annotated[
-        Factory,
-        BeforeValidator(lambda value: factory(room, value)),
-        PlainSerializer(lambda value: value.to_dict(), return_type=dict),
-    ]
+_Plain = PlainSerializer(lambda entry: entry.to_dict(), return_type=dict)
 
-
-Reference = _entry("references")
-TransformEntry = _entry("transforms")
-ProjectionEntry = _entry("projections")
-ModelEntry = _entry("models")
+ReferenceEntry = Annotated[Factory, BeforeValidator(lambda value: factory("references", value)), _Plain]
+TransformEntry = Annotated[Factory, BeforeValidator(lambda value: factory("transforms", value)), _Plain]
+ProjectionEntry = Annotated[Factory, BeforeValidator(lambda value: factory("projections", value)), _Plain]
+ModelEntry = Annotated[Factory, BeforeValidator(lambda value: factory("models", value)), _Plain]
+"""A `kind: name` of a room, checked and held as a Factory."""
 
 
 class _Section(BaseModel):
@@ -92,8 +86,8 @@ class Recipe(_Section):
     title: str = ""
     source: str = ""
     seed: int = Field(1, ge=0)
-    reference: Reference
-    alternatives: dict[str, Reference] = {}
+    reference: ReferenceEntry
+    alternatives: dict[str, ReferenceEntry] = {}
     events: int | None = Field(None, ge=1)
     geometry: str | None = None
     conditions: list[str] | None = None
@@ -155,7 +149,7 @@ class Recipe(_Section):
         if reference is not None:
             changes["reference"] = self.reference_called(reference)
         if data is not None:
-            old = changes.get("reference", self.reference)
+            old: Factory = changes.get("reference", self.reference)
             kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
             changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
         return self.model_copy(update=changes)

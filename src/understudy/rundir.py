@@ -92,8 +92,8 @@ def _require_same(path: Path, recipe: Recipe) -> None:
         return
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k)) if isinstance(before, dict) else ["everything"]
     raise ValueError(
-        f"the recipe has changed since the run in {path} began (in {', '.join(changed)}); resume with the recipe in {path / RECIPE},"
-        " or start anew with --overwrite or another --out"
+        f"the recipe has changed since the run in {path} began (in {', '.join(changed)}); resume with the recipe in"
+        f" {path / RECIPE}, or start anew with --overwrite or another --out"
     )
 
 

@@ -1,8 +1,8 @@
 """The bundle: all that an experiment needs to run a stand-in, and to know what it is.
 
-`bundle/` holds the ONNX graphs, `weights.safetensors`, `recipe.yaml`, `metrics.json`, `card.md` and `manifest.json` (the sha256 of
-each file, versions, seed, schema, geometry and training domain). Loading one checks every checksum and executes nothing
-from it.
+`bundle/` holds the ONNX graphs, `weights.safetensors`, `recipe.yaml`, `metrics.json`, `card.md` and `manifest.json` (the sha256
+of each file, versions, seed, schema, geometry and training domain). Loading one checks every checksum and executes
+nothing from it.
 """
 
 from __future__ import annotations
@@ -175,5 +175,5 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
             raise ValueError(f"bundle {folder} lacks {name}; copy or export it again")
         if sha256(file) != expected:
             raise ValueError(
-                f"bundle {folder}: the checksum of {name} differs from the manifest's; the file was changed or damaged, export the bundle again"
+                f"bundle {folder}: {name} differs from its checksum in the manifest: it was changed or damaged; export again"
             )

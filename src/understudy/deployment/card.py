@@ -18,8 +18,8 @@ def card(recipe: Recipe, surrogate: Surrogate, metrics: Mapping[str, Any] | None
         _domain(surrogate),
         _fidelity(metrics),
         _use(recipe, surrogate),
-        f"## Export\n\nThe ONNX graph agrees with torch within {parity.largest_difference:.1e} (relative or absolute, before thresholds)"
-        f" on {parity.events} events; {parity.flipped_cells} cells fell to the other side of a threshold.",
+        f"## Export\n\nThe ONNX graph agrees with torch within {parity.largest_difference:.1e} (relative or absolute, before"
+        f" thresholds) on {parity.events} events; {parity.flipped_cells} cells fell to the other side of a threshold.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
 
