@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from understudy.events import Events
-from understudy.schema import Array, Block
+from understudy.schema import Array
 
 
 class OutOfDomainWarning(UserWarning):
@@ -27,9 +27,11 @@ class Domain:
 
     @classmethod
     def of(cls, events: Events) -> Domain:
-        """The range that `events` cover in their given, non-jagged conditions."""
+        """The range that `events` cover in their given, non-jagged conditions; ValueError if there are no events."""
+        if len(events) == 0:
+            raise ValueError("zero events cover no range of conditions; give the training events")
         blocks = [b for b in events.schema.given if b.kind not in ("jagged", "image")]
-        rows = {b.name: _rows(events.conditions[b.name], b) for b in blocks}
+        rows = {b.name: _rows(events.conditions[b.name]) for b in blocks}
         return cls(
             {k: tuple(float(x) for x in v.min(0)) for k, v in rows.items()},
             {k: tuple(float(x) for x in v.max(0)) for k, v in rows.items()},
@@ -43,13 +45,18 @@ class Domain:
             conditions: arrays by block name.
             warn: issue one `OutOfDomainWarning` that names the block, the range and the number of events.
             tolerance: how far beyond the range of a finite training sample still counts as inside.
+
+        Raises:
+            ValueError: a condition that has a range is missing.
         """
-        n = len(next(iter(conditions.values())))
+        if missing := [name for name in self.low if name not in conditions]:
+            raise ValueError(f"the conditions lack {', '.join(missing)}; given are {', '.join(conditions) or 'none'}")
+        n = len(next(iter(conditions.values()))) if conditions else 0
         flags = np.zeros(n, bool)
         for name, low in self.low.items():
-            values = np.asarray(conditions[name], float).reshape(n, -1)
+            values = _rows(conditions[name])
             slack = tolerance * (np.asarray(self.high[name]) - np.asarray(low))
-            bad = ((values < np.asarray(low) - slack) | (values > np.asarray(self.high[name]) + slack)).any(1)
+            bad = ~((values >= np.asarray(low) - slack) & (values <= np.asarray(self.high[name]) + slack)).all(1)
             if warn and bad.any():
                 spans = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, self.high[name], strict=True))
                 unit = f" {self.units[name]}" if self.units[name] else ""
@@ -78,5 +85,7 @@ class Domain:
         )
 
 
-def _rows(values: Any, block: Block) -> Array:
-    return np.asarray(values, float).reshape(len(values), -1)
+def _rows(values: Any) -> Array:
+    """`(n, width)` with the precision that events have."""
+    array = np.asarray(values)
+    return array.astype(np.float32).astype(float).reshape(len(array), int(np.prod(array.shape[1:], dtype=int)))

@@ -7,6 +7,7 @@ are sliced along but that no model sees). Events are immutable: every operation 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -71,10 +72,17 @@ class Events:
             return MappingProxyType({})
         names = {b.name for b in blocks}
         if missing := names - set(given):
-            raise ValueError(f"{self.where}: the {part} lack {', '.join(sorted(missing))}; found {', '.join(sorted(given)) or 'nothing'}")
+            raise ValueError(
+                f"{self.where}: the {part} lack {', '.join(sorted(missing))}; found {', '.join(sorted(given)) or 'nothing'}"
+            )
         if unknown := set(given) - names:
             raise ValueError(f"{self.where}: the schema does not name {', '.join(sorted(unknown))} among the {part}")
         return MappingProxyType({b.name: b.check(given[b.name], n, self.where, valid) for b in blocks})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Events cross to other processes whole; read-only mappings cannot."""
+        parts = (dict(self.conditions), dict(self.response), self.weights, self.mask, dict(self.aux))
+        return Events, (self.schema, *parts, self.where)
 
     def __len__(self) -> int:
         for part in (self.conditions, self.response, self.aux):
@@ -111,6 +119,8 @@ class Events:
 
     def batches(self, size: int) -> Iterator[Events]:
         """Consecutive slices of at most `size` events."""
+        if size < 1:
+            raise ValueError(f"events cannot be cut into batches of {size}; give a size of 1 or more")
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
@@ -122,13 +132,15 @@ class Events:
             generator: draws which group goes where.
             group: events that share a seed or an origin and must not be torn apart (a simulation chunk, say).
         """
-        if min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
+        if group < 1:
+            raise ValueError(f"events cannot be kept in groups of {group}; give a group of 1 or more")
+        if not fractions or min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"the split {list(fractions)} must hold fractions that add up to at most 1")
         groups = -(-len(self) // group)
         order = generator.permutation(groups)
         cuts = np.round(np.cumsum([0.0, *fractions]) * groups).astype(int)
         parts = []
-        for name, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+        for name, (a, b) in enumerate(itertools.pairwise(cuts)):
             chosen = np.sort(order[a:b])
             index = (chosen[:, None] * group + np.arange(group)).ravel()
             index = index[index < len(self)]
@@ -145,6 +157,8 @@ class Events:
         first = parts[0]
         if any(p.schema != first.schema for p in parts):
             raise ValueError("sets of events with different schemas cannot be concatenated")
+        if any(bool(p.response) != bool(first.response) for p in parts):
+            raise ValueError("events with a response and events without one cannot be concatenated; simulate them first")
 
         def join(values: list[Any]) -> Any:
             if isinstance(values[0], np.ndarray):
@@ -172,7 +186,9 @@ class Events:
             mask=optional("mask"),
         )
 
-    def with_response(self, response: Mapping[str, Any] | Array, blocks: Sequence[Block] | None = None, mask: Array | None = None) -> Events:
+    def with_response(
+        self, response: Mapping[str, Any] | Array, blocks: Sequence[Block] | None = None, mask: Array | None = None
+    ) -> Events:
         """These events with another response (by name, or packed), and optionally other response blocks or mask."""
         schema = self.schema if blocks is None else replace(self.schema, response=tuple(blocks))
         named = schema.unpack(response) if isinstance(response, np.ndarray) else response
@@ -180,19 +196,20 @@ class Events:
 
     def with_condition(self, block: Block, values: Any) -> Events:
         """These events with one condition added or replaced."""
-        others = tuple(b for b in self.schema.conditions if b.name != block.name)
-        schema = replace(self.schema, conditions=(*others, block))
+        schema = replace(self.schema, conditions=_with(self.schema.conditions, block))
         return replace(self, schema=schema, conditions={**self.conditions, block.name: values})
 
     def with_aux(self, block: Block, values: Any) -> Events:
         """These events with one auxiliary block added or replaced."""
-        others = tuple(b for b in self.schema.aux if b.name != block.name)
-        schema = replace(self.schema, aux=(*others, block))
+        schema = replace(self.schema, aux=_with(self.schema.aux, block))
         return replace(self, schema=schema, aux={**self.aux, block.name: values})
 
     def select_conditions(self, names: Sequence[str]) -> Events:
-        """These events with only the conditions called `names`."""
-        blocks = tuple(self.schema.block(n) for n in names)
+        """These events with only the conditions called `names`, in that order; KeyError if one is not a condition."""
+        known = {b.name: b for b in self.schema.conditions}
+        if unknown := [n for n in names if n not in known]:
+            raise KeyError(f"{', '.join(unknown)} is not among the conditions, which are {', '.join(known) or 'none'}")
+        blocks = tuple(known[n] for n in names)
         return replace(self, schema=replace(self.schema, conditions=blocks), conditions={n: self.conditions[n] for n in names})
 
     def without_response(self) -> Events:
@@ -200,3 +217,10 @@ class Events:
         given = self.schema.given
         schema = replace(self.schema, conditions=given)
         return replace(self, schema=schema, conditions={b.name: self.conditions[b.name] for b in given}, response={}, mask=None)
+
+
+def _with(blocks: Sequence[Block], block: Block) -> tuple[Block, ...]:
+    """`blocks` with `block` in the place of its namesake, or at the end."""
+    if block.name not in {b.name for b in blocks}:
+        return (*blocks, block)
+    return tuple(block if b.name == block.name else b for b in blocks)

@@ -10,6 +10,7 @@ CaloChallenge geometries are read from their XML, voxels in the challenge's orde
 
 from __future__ import annotations
 
+import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
@@ -50,13 +51,11 @@ class Layer:
         object.__setattr__(self, "axes", tuple(self.axes))
         object.__setattr__(self, "units", tuple(self.units))
         for axis, values in zip(self.axes, edges, strict=True):
-            if len(values) < 2 or any(b <= a for a, b in zip(values[:-1], values[1:], strict=True)):
+            if len(values) < 2 or not all(b > a for a, b in itertools.pairwise(values)):
                 raise ValueError(f"layer {self.name!r} needs at least two increasing edges along {axis}, not {list(values)}")
 
     @classmethod
-    def grid(
-        cls, name: str, cells: tuple[int, int], size: tuple[float, float], low: tuple[float, float], **names: Any
-    ) -> Layer:
+    def grid(cls, name: str, cells: tuple[int, int], size: tuple[float, float], low: tuple[float, float], **names: Any) -> Layer:
         """A regular grid of `cells` cells of `size`, its lower corner at `low`."""
         edges = tuple(tuple(low[i] + size[i] * np.arange(cells[i] + 1)) for i in (0, 1))
         return cls(name, (edges[0], edges[1]), **names)
@@ -87,6 +86,10 @@ class Layer:
             return np.zeros((self.n_cells, 2))
         return np.stack([r * np.cos(alpha), r * np.sin(alpha)], -1)
 
+    @property
+    def _full_ring(self) -> bool:
+        return self.shape_of_grid == "polar" and math.isclose(self.edges[0][-1] - self.edges[0][0], 2 * math.pi)
+
     @cached_property
     def areas(self) -> Array:
         """Cell sizes `(n_cells,)` in the product of the units; of a polar grid the true area."""
@@ -96,7 +99,10 @@ class Layer:
         return (widths[:, None] * depths[None, :]).ravel()
 
     def find(self, first: Array, second: Array) -> Array:
-        """Cell index of points given along the layer's axes; -1 outside. Shapes broadcast."""
+        """Cell index of points given along the layer's axes; -1 outside. Shapes broadcast; alpha of a full ring is periodic."""
+        if self._full_ring:
+            low = self.edges[0][0]
+            first = np.minimum((np.asarray(first, float) - low) % (2 * math.pi) + low, np.nextafter(self.edges[0][-1], low))
         i = np.searchsorted(self.edges[0], first, side="right") - 1
         j = np.searchsorted(self.edges[1], second, side="right") - 1
         inside = (i >= 0) & (i < self.shape[0]) & (j >= 0) & (j < self.shape[1])
@@ -159,7 +165,9 @@ class Calorimeter:
     def per_layer(self, values: Mapping[str, float]) -> Array:
         """One number per layer spread over its cells, `(n_cells,)`; every layer must be named."""
         if set(values) != set(self.layer_names):
-            raise ValueError(f"values for layers {', '.join(values)} do not fit {self.name!r}, which has {', '.join(self.layer_names)}")
+            raise ValueError(
+                f"values for layers {', '.join(values)} do not fit {self.name!r}, which has {', '.join(self.layer_names)}"
+            )
         return np.repeat([float(values[n]) for n in self.layer_names], [layer.n_cells for layer in self.layers])
 
     def crop_of(self, parent: Calorimeter) -> Array:
@@ -178,13 +186,14 @@ class Calorimeter:
         for mine, theirs in zip(layer.edges, other.edges, strict=True):
             distance = np.abs(np.asarray(theirs)[:, None] - np.asarray(mine)[None, :])
             start = int(distance[:, 0].argmin())
-            same = np.allclose(theirs[start : start + len(mine)], mine, rtol=0, atol=1e-3 * (mine[1] - mine[0])) if len(
-                theirs[start : start + len(mine)]
-            ) == len(mine) else False
-            if not same:
-                raise ValueError(f"layer {layer.name!r} of {self.name!r} is no crop of that of {parent.name!r}: the cell edges differ")
+            same = theirs[start : start + len(mine)]
+            if len(same) < len(mine) or not np.allclose(same, mine, rtol=0, atol=1e-3 * (mine[1] - mine[0])):
+                raise ValueError(
+                    f"layer {layer.name!r} of {self.name!r} is no crop of that of {parent.name!r}: the cell edges differ"
+                )
             found.append(np.arange(start, start + len(mine) - 1))
-        return parent.slices[layer.name].start + (found[0][:, None] * other.shape[1] + found[1][None, :]).ravel()
+        cells: Array = parent.slices[layer.name].start + (found[0][:, None] * other.shape[1] + found[1][None, :]).ravel()
+        return cells
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -227,7 +236,9 @@ def builtin(name: str) -> Calorimeter:
         "lhcb-ecal": _lhcb_ecal,
     }
     if name not in builders:
-        raise ValueError(f"no geometry called {name!r}; choose one of {', '.join(builders)}, or the path of a CaloChallenge XML file")
+        raise ValueError(
+            f"no geometry called {name!r}; choose one of {', '.join(builders)}, or the path of a CaloChallenge XML file"
+        )
     return builders[name]()
 
 
@@ -244,25 +255,42 @@ def read_calochallenge(path: str | Path, particle: str | None = None) -> Calorim
     """
     try:
         root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no geometry file {path}; check the path") from None
     except ElementTree.ParseError as error:
         raise ValueError(f"{path} is not a CaloChallenge binning file: {error}") from error
     bins = {b.get("name", ""): b for b in root.iter("Bin")}
     if particle is None and len(bins) == 1:
         particle = next(iter(bins))
     if particle not in bins:
-        raise ValueError(f"{path} describes {', '.join(bins) or 'no particle'}; name one of them as the particle, not {particle!r}")
-    layers = []
-    for element in bins[particle].iter("Layer"):
-        r_edges = [float(r) for r in element.get("r_edges", "0").split(",")]
-        if len(r_edges) > 1:
-            alpha = np.linspace(-math.pi, math.pi, int(element.get("n_bin_alpha", "1")) + 1)
-            name = f"layer_{element.get('id')}"
-            layers.append(Layer(name, (tuple(alpha), tuple(r_edges)), ("alpha", "r"), ("rad", "mm"), "polar"))
-    return Calorimeter(f"{Path(path).stem}:{particle}", tuple(layers))
+        raise ValueError(
+            f"{path} describes {', '.join(bins) or 'no particle'}; name one of them as the particle, not {particle!r}"
+        )
+    try:
+        layers = tuple(_polar_layer(element) for element in bins[particle].iter("Layer") if "," in element.get("r_edges", ""))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a CaloChallenge binning file: {error}") from error
+    return Calorimeter(f"{Path(path).stem}:{particle}", layers)
+
+
+def _polar_layer(element: ElementTree.Element) -> Layer:
+    """A `<Layer>` of a binning file: equal bins of alpha from -pi to pi, each with all bins of r."""
+    alpha = np.linspace(-math.pi, math.pi, int(element.get("n_bin_alpha", "1")) + 1)
+    r = tuple(float(edge) for edge in element.get("r_edges", "").split(","))
+    return Layer(f"layer_{element.get('id')}", (tuple(alpha), r), ("alpha", "r"), ("rad", "mm"), "polar")
 
 
 def load(name: str | Mapping[str, Any], folder: str | Path = ".") -> Calorimeter:
-    """A geometry from what a recipe says: a built-in name, the path of a CaloChallenge XML (relative to `folder`), or plain data."""
+    """A geometry from what a recipe says: a built-in name, a CaloChallenge XML file, or plain data.
+
+    Args:
+        name: the built-in name; `FILE.xml` or `FILE.xml:PARTICLE`; or what `to_dict` gave.
+        folder: what a file's path is relative to.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unknown name, or the file is no binning file.
+    """
     if isinstance(name, Mapping):
         return Calorimeter.from_dict(name)
     path, _, particle = name.partition(":")

@@ -54,10 +54,10 @@ class Factory:
     where: str = ""
 
     def __call__(self, **given: Any) -> Any:
-        """Build the object; `given` arguments that its constructor does not ask for are left out."""
+        """Build the object; `given` arguments that its constructor does not ask for, or that the recipe decides, are left out."""
         constructor = lookup(self.room, self.kind, self.where)
         asked = {n for n, p in inspect.signature(constructor).parameters.items() if p.kind is not p.VAR_KEYWORD}
-        return constructor(**self.arguments, **{k: v for k, v in given.items() if k in asked})
+        return constructor(**self.arguments, **{k: v for k, v in given.items() if k in asked and k not in self.arguments})
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe's words for it, defaults included."""
@@ -129,7 +129,9 @@ def factory(room: str, spec: Any, where: str = "") -> Factory:
     if isinstance(spec, str):
         spec = {"kind": spec}
     if not isinstance(spec, Mapping) or "kind" not in spec:
-        raise ValueError(f"{where}: expected a mapping with a 'kind' from {room} ({', '.join(kinds(room))}), found {spec!r}")
+        raise ValueError(
+            f"{where or room}: expected a mapping with a 'kind' from {room} ({', '.join(kinds(room))}), found {spec!r}"
+        )
     arguments = {k: v for k, v in spec.items() if k != "kind"}
     constructor = lookup(room, str(spec["kind"]), f"{where}.kind" if where else "")
     return Factory(room, str(spec["kind"]), check_arguments(constructor, arguments, where or str(spec["kind"])), where)
@@ -139,7 +141,8 @@ def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any
     """Check `arguments` against the annotations of `constructor`, fill in defaults, and turn parts into factories."""
     fields: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    hints = typing.get_type_hints(constructor.__init__ if isinstance(constructor, type) else constructor, include_extras=True)
+    function = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
+    hints = typing.get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(constructor).parameters.items():
         hint = hints.get(name, Any)
         marks = getattr(hint, "__metadata__", ())
@@ -153,12 +156,16 @@ def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any
             fields[name] = (hint, default)
     allowed = [*fields, *parts]
     if unknown := [k for k in arguments if k not in allowed]:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}{_nearest(unknown[0], allowed)}; allowed: {', '.join(allowed) or 'none'}")
+        raise ValueError(
+            f"{where}: unknown key {unknown[0]!r}{_nearest(unknown[0], allowed)}; allowed: {', '.join(allowed) or 'none'}"
+        )
     checked = validate(fields, {k: v for k, v in arguments.items() if k in fields}, where)
     for name, (part, default) in parts.items():
         value = arguments.get(name, default)
         if value is ...:
-            raise ValueError(f"{where}: the key {name!r} is missing; give a kind from {part.room} ({', '.join(kinds(part.room))})")
+            raise ValueError(
+                f"{where}: the key {name!r} is missing; give a kind from {part.room} ({', '.join(kinds(part.room))})"
+            )
         checked[name] = _parts(part.room, value, f"{where}.{name}")
     return checked
 
@@ -186,7 +193,7 @@ def validate(fields: Mapping[str, Any], arguments: Mapping[str, Any], where: str
 def explain(error: ValidationError, where: str) -> str:
     """A pydantic error as one sentence that names the key and what was found."""
     first = error.errors()[0]
-    path = ".".join(str(p).removeprefix("x_") for p in first["loc"])
+    path = ".".join(str(p) for p in first["loc"]).removeprefix("x_")
     if first["type"] == "missing":
         return f"{where}: the key {path!r} is missing"
     message = first["msg"][0].lower() + first["msg"][1:]

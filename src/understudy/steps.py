@@ -132,7 +132,7 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int)
     surrogate = load_bundle(bundle)
     names = [b.name for b in surrogate.schema.given]
     if conditions is not None:
-        asked = storage.read(conditions, conditions=names).select_conditions(names)
+        asked = storage.read(conditions, conditions=names, response=False)
         if events is not None and events > len(asked):
             raise ValueError(f"{conditions} holds {len(asked)} events, fewer than the {events} asked for")
         return asked if events is None else asked[:events]

@@ -39,7 +39,12 @@ def check_ending(path: str | Path) -> None:
     _format(path)
 
 
-def reader(path: str | Path, schema: Schema | None = None, conditions: Sequence[str] | None = None) -> Reader:
+def reader(
+    path: str | Path,
+    schema: Schema | None = None,
+    conditions: Sequence[str] | None = None,
+    response: bool = True,
+) -> Reader:
     """Open a file of events, by its ending; a context manager with `schema`, `geometry`, `provenance`, `read`, `chunks`, `rows`.
 
     Args:
@@ -48,12 +53,13 @@ def reader(path: str | Path, schema: Schema | None = None, conditions: Sequence[
         conditions: names of the conditions to read. By default all that the file's schema names; in a file without a
             schema `incident_energies`, `momentum` and `position`, or if there are none of them all numeric data sets of
             the showers' length.
+        response: False to read the conditions alone; a file of conditions needs no showers.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: unknown ending, damaged file, missing data set, different lengths, zero events.
     """
-    return _format(path)[0](path, schema, conditions)
+    return _format(path)[0](path, schema, conditions, response)
 
 
 def read(
@@ -62,13 +68,14 @@ def read(
     conditions: Sequence[str] | None = None,
     start: int = 0,
     stop: int | None = None,
+    response: bool = True,
 ) -> Events:
     """The events of a file from `start` up to `stop`; arguments and errors as of `reader`.
 
     Raises:
         ValueError: also where values are NaN, infinite or below their minimum (negative energies).
     """
-    with reader(path, schema, conditions) as file:
+    with reader(path, schema, conditions, response) as file:
         return file.read(start, stop)
 
 

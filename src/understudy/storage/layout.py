@@ -106,7 +106,7 @@ def dtype(block: Block) -> np.dtype[Any]:
     return np.dtype(np.int64 if block.kind == "categorical" else np.float32)
 
 
-def infer(columns: Mapping[str, Column], conditions: Sequence[str] | None, where: str) -> Schema:
+def infer(columns: Mapping[str, Column], conditions: Sequence[str] | None, where: str, response: bool = True) -> Schema:
     """The schema of a file that does not say it: `showers` given some conditions.
 
     Args:
@@ -114,22 +114,29 @@ def infer(columns: Mapping[str, Column], conditions: Sequence[str] | None, where
         conditions: blocks or data sets to take as conditions; by default those of `incident_energies`, `momentum` and
             `position` that there are, and without any of them every numeric data set of the showers' length.
         where: the file, named in errors.
+        response: False for the conditions alone, which need no showers.
 
     Raises:
         ValueError: there are no showers, or a condition is not there or not numeric.
     """
-    if "showers" not in columns:
+    if response and "showers" not in columns:
         raise missing("showers", columns, where)
     if conditions is None:
         known = [data_set(name) for name in _KNOWN if name != "showers" and data_set(name) in columns]
-        rows = columns["showers"].shape[:1]
-        others = [k for k, c in columns.items() if k not in ("showers", "weights", "mask") and c.numeric and c.shape[:1] == rows]
-        conditions = known or [name for name in others if len(columns[name].shape) < 3]
+        conditions = known or _same_length(columns)
     names = [data_set(name) for name in conditions]
     for name in names:
         if name not in columns:
             raise missing(name, columns, where)
-    return Schema(tuple(_block(name, columns[name], where) for name in names), (_block("showers", columns["showers"], where),))
+    given = tuple(_block(name, columns[name], where) for name in names)
+    return Schema(given, (_block("showers", columns["showers"], where),) if response else ())
+
+
+def _same_length(columns: Mapping[str, Column]) -> list[str]:
+    """Numeric data sets of one or two axes that are as long as the showers (or as the first of them)."""
+    numeric = {k: c for k, c in columns.items() if k not in ("weights", "mask") and c.numeric}
+    rows = numeric["showers"].shape[0] if "showers" in numeric else next((c.shape[0] for c in numeric.values()), 0)
+    return [k for k, c in numeric.items() if k != "showers" and len(c.shape) < 3 and c.shape[0] == rows]
 
 
 def missing(name: str, columns: Mapping[str, Column], where: str) -> ValueError:

@@ -27,6 +27,7 @@ class Reader(ABC):
         path: the file.
         schema: the blocks to read; by default those that the file names, or those inferred from its data sets.
         conditions: names of the conditions to read; by default all that the schema has.
+        response: False to read the conditions alone.
 
     Raises:
         FileNotFoundError: no such file.
@@ -34,7 +35,13 @@ class Reader(ABC):
             different lengths.
     """
 
-    def __init__(self, path: str | Path, schema: Schema | None = None, conditions: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        schema: Schema | None = None,
+        conditions: Sequence[str] | None = None,
+        response: bool = True,
+    ) -> None:
         self.path = Path(path)
         try:
             self.columns: Mapping[str, Column] = self._columns()
@@ -42,7 +49,7 @@ class Reader(ABC):
             self.geometry: Calorimeter | None = header.geometry if header else None
             self.provenance: Mapping[str, Any] = header.provenance if header else {}
             self._own = header is not None
-            self._has_response = header.response if header else True
+            self._has_response = response and (header is None or header.response)
             self.schema = self._chosen(schema or (header.schema if header else None), conditions)
             self._n = self._checked_length()
         except BaseException:
@@ -119,7 +126,7 @@ class Reader(ABC):
 
     def _chosen(self, schema: Schema | None, conditions: Sequence[str] | None) -> Schema:
         if schema is None:
-            return layout.infer(self.columns, conditions, str(self.path))
+            return layout.infer(self.columns, conditions, str(self.path), self._has_response)
         if conditions is None:
             return schema
         blocks = {layout.data_set(b.name): b for b in schema.conditions}
