@@ -159,4 +159,4 @@ def condition(conditions: Tensors, name: str) -> Tensor:
     if name not in conditions:
         raise KeyError(f"the condition {name!r} is missing; given are {', '.join(conditions)}")
     values = conditions[name]
-    return values.reshape(values.shape[0], -1)
+    return values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)

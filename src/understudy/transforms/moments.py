@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 FLOAT32_RESOLUTION = 2.0**-23
+COLUMNS_AT_ONCE = 256
+"""Columns taken to double precision at a time, which bounds the memory."""
 
 
-def mean_and_scale(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, both float64 `(d,)`, fit to standardise with.
+def mean_and_variance(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each column, both float64 `(d,)`.
 
-    A column without spread (or with one below the resolution of float32) gets the scale 1, so that it standardises to 0.
     Where signed weights leave a column with a variance that is not positive, too few events tell its spread, and the
     absolute weights are taken for it.
 
@@ -23,11 +24,28 @@ def mean_and_scale(values: Tensor, weights: Tensor | None = None) -> tuple[Tenso
         values: `(n, d)`.
         weights: optional `(n,)`, may be negative; must sum to more than zero.
     """
-    x = values.double()
-    w = torch.ones(len(x), dtype=x.dtype, device=x.device) if weights is None else weights.to(x)
+    w = torch.ones(len(values), device=values.device) if weights is None else weights
+    w = w.to(values.device, torch.float64)
+    moments = [_mean_and_variance(block.double(), w) for block in torch.split(values, COLUMNS_AT_ONCE, 1)]
+    return torch.cat([m for m, _ in moments]), torch.cat([v for _, v in moments])
+
+
+def _mean_and_variance(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     mean = w @ x / w.sum()
     squares = (x - mean) ** 2
     variance = w @ squares / w.sum()
-    variance = torch.where(variance > 0, variance, w.abs() @ squares / w.abs().sum())
+    return mean, torch.where(variance > 0, variance, w.abs() @ squares / w.abs().sum())
+
+
+def mean_and_scale(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, both float64 `(d,)`, fit to standardise with.
+
+    A column without spread (or with one below the resolution of float32) gets the scale 1, so that it standardises to 0.
+    """
+    return usable(*mean_and_variance(values, weights))
+
+
+def usable(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, the latter 1 where there is no spread beyond the resolution of float32."""
     scale = variance.sqrt()
     return mean, torch.where(scale > FLOAT32_RESOLUTION * mean.abs(), scale, torch.ones_like(scale))
