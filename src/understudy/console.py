@@ -227,7 +227,7 @@ def number(value: Any) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as `1.2 s`, `3 min 20 s` or `2 h 5 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
