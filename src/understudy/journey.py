@@ -7,7 +7,6 @@ interrupted continues where it stopped and ends the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +24,14 @@ from understudy.domain import Domain
 from understudy.events import Events
 from understudy.files import sha256
 from understudy.geometry import Calorimeter
+from understudy.models.base import Model
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
+from understudy.training.session import Score
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.score import PhysicsScore
@@ -169,22 +171,20 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     domain = Domain.of(data.train)
     rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
     surrogate = build_surrogate(recipe, schema, geometry, domain, rng)
-    started = time.perf_counter()
     history: dict[str, Any] = {}
-    seconds = 0.0
+    seconds, device = 0.0, "cpu"
     for stage, words in zip(surrogate.stages, recipe.stages, strict=True):
         result = train_stage(stage, words, recipe, data, place, resume=resume, console=console)  # type: ignore[arg-type]
         history[words.produces] = result.history
-        seconds += result.seconds
+        seconds, device = seconds + result.seconds, result.device
     place.write_history(history)
     baseline = None
     if recipe.baseline is not None:
         stage = build_stage(recipe.baseline, recipe, schema, geometry, rng)
         train_stage(stage, recipe.baseline, recipe, data, place, resume=resume, console=console, name="baseline")
         baseline = Surrogate(schema, [stage], geometry, domain)
-    elapsed = max(seconds, time.perf_counter() - started if not resume else 0.0)
     parameters = sum(p.numel() for p in surrogate.parameters())
-    facts = {"minutes": elapsed / 60, "device": str(result.device), "parameters": parameters}
+    facts = {"minutes": seconds / 60, "device": device, "parameters": parameters}
     write_trained(place.path / "checkpoints", surrogate, facts)
     return Trained(surrogate, baseline, facts)
 
@@ -199,7 +199,7 @@ def train_stage(
     resume: bool,
     console: Console,
     name: str | None = None,
-) -> Any:
+) -> TrainingResult:
     """Fit one stage's encoder and transforms, and train its model."""
     name = name or words.produces
     batch = training_batch(stage, data.train)
@@ -217,19 +217,22 @@ def train_stage(
         )
 
 
-def stage_score(stage: Stage, data: Data, seed: int) -> Any:
+def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     """The physics score of a stage's model: distances to the validation events at their own conditions, one noise for all."""
     events = data.validation
     truth = target_of(stage, events)
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
+    features = stage.encoder(conditions)
     physics = PhysicsScore(events, data.geometry) if stage.produces == RESPONSE else None
 
-    def score(_model: Any) -> Mapping[str, float]:
+    def score(model: Model) -> Mapping[str, float]:
+        device = next(model.parameters()).device
         with torch.no_grad():
-            drawn = stage(noise, conditions)
+            drawn = stage.transforms.inverse(model.sample(noise.to(device), features.to(device)).cpu(), conditions)
+            drawn = stage.project(drawn, conditions)
         if physics is not None:
-            return physics(events.with_response(drawn.numpy()))
+            return physics.score(events.with_response(drawn.numpy()))
         return {"score": float((drawn.sort(0).values - truth.sort(0).values).abs().mean() / truth.std())}
 
     return score

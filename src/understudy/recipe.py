@@ -21,7 +21,6 @@ from understudy.registry import Factory, explain, factory
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
 
-
 _Plain = PlainSerializer(lambda entry: entry.to_dict(), return_type=dict)
 
 ReferenceEntry = Annotated[Factory, BeforeValidator(lambda value: factory("references", value)), _Plain]

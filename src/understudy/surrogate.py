@@ -123,7 +123,7 @@ class Surrogate(nn.Module):
             size = stage.model.noise_size  # type: ignore[union-attr]
             name = str(stage.produces)
             if name not in known:
-                produced = stage(noise[:, start : start + size], known)  # type: ignore[operator, index]
+                produced = stage(noise[:, start : start + size], known)  # type: ignore[operator]
                 known[name] = produced.reshape(-1) if not self.schema.block(name).shape else produced
             start += size  # type: ignore[operator, assignment]
         return last, noise[:, start:], known  # type: ignore[return-value]
