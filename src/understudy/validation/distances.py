@@ -48,14 +48,17 @@ def wasserstein1(x: Array, y: Array, wx: Array | None = None, wy: Array | None =
         ValueError: infinite values, or weights of another shape or without a positive sum.
     """
     pooled, difference, replicas = _cumulative_difference(x, y, wx, wy)
-    return _answer(np.abs(difference[:, :-1]) @ np.diff(pooled), replicas)
+    np.abs(difference, out=difference)
+    return _answer(difference[:, :-1] @ np.diff(pooled), replicas)
 
 
 def ks(x: Array, y: Array, wx: Array | None = None, wy: Array | None = None) -> float | Array:
     """Kolmogorov-Smirnov distance: the largest difference of the cumulative distributions. Arguments as `wasserstein1`."""
     pooled, difference, replicas = _cumulative_difference(x, y, wx, wy)
-    last_of_equal = np.append(np.diff(pooled) > 0, True)[: len(pooled)]
-    return _answer(np.abs(difference[:, last_of_equal]).max(1, initial=0.0), replicas)
+    np.abs(difference, out=difference)
+    inside_ties = np.flatnonzero(np.diff(pooled) == 0)
+    difference[:, inside_ties] = 0.0
+    return _answer(difference.max(1), replicas)
 
 
 def separation_power(
@@ -74,8 +77,8 @@ def separation_power(
     (x, wx, rx), (y, wy, ry) = _sample(x, wx, "x"), _sample(y, wy, "y")
     replicas = _replicas(rx, ry)
     if not len(x) or not len(y):
-        return _answer(np.full(len(wx), np.nan), replicas)
-    edges = reference_edges(x, bins) if isinstance(bins, int) else np.asarray(bins, float)
+        return _answer(np.full(max(len(wx), len(wy)), np.nan), replicas)
+    edges = reference_edges(x, int(bins)) if np.ndim(bins) == 0 else np.asarray(bins, float)
     p, q = _histogram(x, wx, edges), _histogram(y, wy, edges)
     both = p + q
     return _answer(0.5 * ((p - q) ** 2 / np.where(both > 0, both, 1.0)).sum(1), replicas)
@@ -116,7 +119,9 @@ def _sample(x: Array, w: Array | None, name: str) -> tuple[Array, Array, int | N
     defined = ~np.isnan(x)
     if not np.isfinite(x[defined]).all():
         raise ValueError(f"{name} holds an infinite value; an observable that is not defined for an event is NaN")
-    x, weights = x[defined], np.atleast_2d(weights)[:, defined]
+    weights = np.atleast_2d(weights)
+    if not defined.all():
+        x, weights = x[defined], weights[:, defined]
     total = weights.sum(1, keepdims=True)
     if replicas is None and len(x) and total[0, 0] <= 0:
         raise ValueError(f"the weights of {name} sum to {total[0, 0]:g}; a distribution needs a positive sum")
@@ -140,17 +145,16 @@ def _cumulative_difference(x: Array, y: Array, wx: Array | None, wy: Array | Non
     order = np.argsort(pooled, kind="stable")
     steps = np.empty((rows, len(pooled)))
     steps[:, : len(x)], steps[:, len(x) :] = wx, -wy
-    return pooled[order], np.cumsum(steps[:, order], axis=1), replicas
+    ordered = np.take(steps, order, axis=1, out=np.empty_like(steps), mode="clip")
+    return pooled[order], np.cumsum(ordered, axis=1, out=steps), replicas
 
 
 def _histogram(x: Array, w: Array, edges: Array) -> Array:
     """Normalised contents `(replicas, bins + 2)` with underflow and overflow; negative bins are set to zero first."""
     index = np.searchsorted(edges, x, side="right")
     index[x == edges[-1]] = len(edges) - 1
-    order = np.argsort(index, kind="stable")
-    running = np.concatenate([np.zeros((len(w), 1)), np.cumsum(w[:, order], axis=1)], axis=1)
-    ends = np.searchsorted(index[order], np.arange(len(edges) + 2))
-    contents: Array = np.clip(np.diff(running[:, ends], axis=1), 0.0, None)
+    counts = np.stack([np.bincount(index, row, len(edges) + 1) for row in w])
+    contents: Array = np.clip(counts, 0.0, None)
     return np.asarray(contents / contents.sum(1, keepdims=True))
 
 
