@@ -1,0 +1,59 @@
+# Every target makes what it needs: the environment is .venv in this folder.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup run test test-slow lint format bench docs clean
+
+help:
+	@echo "make run        the quickstart: from nothing to runs/quickstart/report/report.html and runs/quickstart/bundle/"
+	@echo "make test       the tests (minutes)"
+	@echo "make test-slow  the tests that train for minutes"
+	@echo "make lint       formatting, style and types"
+	@echo "make bench      speed and agreement measurements (many minutes)"
+	@echo "make docs       the documentation as web pages, in site/"
+	@echo "make setup      only the environment"
+	@echo "make clean      remove the environment and caches"
+
+setup: $(READY)
+
+# torch is installed by its exact version first, which gives the build without CUDA where there is one
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' || \
+	  { echo "Understudy needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --only-binary geant4-pybind --editable ".[geant4]" || \
+	  echo "geant4-pybind has no wheel for this system: the Geant4 reference and its tests are left out"
+	@touch $(READY)
+
+run: $(READY)
+	$(BIN)/understudy run quickstart --out runs/quickstart --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote site/index.html"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis site
