@@ -14,6 +14,7 @@ from torch import Tensor
 
 from understudy.registry import register
 from understudy.transforms.base import Tensors, Transform
+from understudy.transforms.functions import sigmoid
 
 
 @register("transforms", "logit")
@@ -45,4 +46,4 @@ class Logit(Transform):
         return torch.log(self.alpha + (1 - 2 * self.alpha) * x) - torch.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        return ((torch.sigmoid(response) - self.alpha) / (1 - 2 * self.alpha)).clamp(0.0, 1.0)
+        return ((sigmoid(response) - self.alpha) / (1 - 2 * self.alpha)).clamp(0.0, 1.0)
