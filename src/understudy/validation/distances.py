@@ -84,21 +84,31 @@ def separation_power(
     return _answer(0.5 * ((p - q) ** 2 / np.where(both > 0, both, 1.0)).sum(1), replicas)
 
 
-def reference_edges(x: Array, bins: int = 50, tail: float = 1e-3) -> Array:
-    """Edges of equal bins between the quantiles `tail` and `1 - tail` of the reference; a constant gets one narrow bin.
+def reference_edges(x: Array, bins: int = 50, tail: float = 1e-3, tails: bool = True) -> Array:
+    """Edges of `bins` equal bins between the quantiles `tail` and `1 - tail` of the reference.
 
-    A single far outlier does not stretch the bins; it lands in the overflow that `separation_power` keeps.
+    Args:
+        x: reference values `(n,)`; NaN are left out.
+        bins: number of equal bins. A single far outlier does not stretch them.
+        tail: fraction of the reference on either side of them.
+        tails: add one bin on either side that reaches to the smallest and to the largest reference value, so that under-
+            and overflow hold what the reference never has. False for drawing.
+
+    Raises:
+        ValueError: the reference has no defined value.
     """
     values = x[~np.isnan(x)]
     if not len(values):
         raise ValueError("bins cannot be fixed by a reference without any defined value")
+    lowest, highest = float(values.min()), float(values.max())
     low, high = np.quantile(values, [tail, 1.0 - tail])
     if high <= low:
-        low, high = values.min(), values.max()
-    if high <= low:
-        half = 1e-6 * max(abs(float(low)), 1.0)
-        return np.array([low - half, high + half])
-    return np.linspace(low, high, bins + 1)
+        low, high = lowest, highest
+    if high <= low:  # a constant
+        half = 1e-6 * max(abs(lowest), 1.0)
+        return np.array([lowest - half, lowest + half])
+    edges = np.linspace(low, high, bins + 1)
+    return np.unique([lowest, *edges, highest]) if tails else edges
 
 
 def defined_fraction(x: Array, w: Array | None = None) -> float:
