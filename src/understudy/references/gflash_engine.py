@@ -22,6 +22,7 @@ from understudy.references.gflash_medium import SamplingStack
 from understudy.references.gflash_profiles import (
     LongitudinalLaw,
     RadialLaw,
+    conversion_depths,
     depth_fractions,
     pair_shares,
     relative_depth,
@@ -30,9 +31,6 @@ from understudy.references.gflash_profiles import (
 )
 from understudy.references.gflash_spots import SpotCounter, SpotGroups
 from understudy.schema import Array
-
-CONVERSION_LENGTH = 9.0 / 7.0
-"""Mean depth [X0] at which a photon converts."""
 
 Particle = Literal["electron", "photon"]
 
@@ -179,7 +177,7 @@ class ShowerEngine:
         n = len(energy)
         if self.particle == "electron":
             return energy, np.zeros(n), np.arange(n)
-        start = generator.exponential(CONVERSION_LENGTH, n)
+        start = conversion_depths(n, generator)
         share = pair_shares(n, generator)
         return np.concatenate([share * energy, (1.0 - share) * energy]), np.tile(start, 2), np.tile(np.arange(n), 2)
 

@@ -23,8 +23,14 @@ from scipy.special import gammainc
 from understudy.references.gflash_medium import SamplingStack
 from understudy.schema import Array
 
+CONVERSION_LENGTH = 9.0 / 7.0
+"""Mean depth [X0] at which a photon of high energy converts."""
+
 MAX_WIDTH = 0.5
 """Largest width of ln T and ln alpha; the parametrisation is not made for the energies where it would be exceeded."""
+
+MAX_TAU = 20.0
+"""Relative depth beyond which the radial profile no longer widens; no energy to speak of is left there."""
 
 
 def _inverse(value: Array) -> Array:
@@ -110,6 +116,7 @@ class RadialLaw:
 
     def __call__(self, energy: Array, tau: Array) -> tuple[Array, Array, Array]:
         """Core radius [mm], tail radius [mm] and core weight for energies [MeV] and depths tau; shapes broadcast."""
+        tau = np.minimum(tau, MAX_TAU)
         ln_E = np.log(np.maximum(np.asarray(energy, float), 1.0) / 1000.0)
         Z, Rm, inverse_frequency = self.stack.Z, self.stack.Rm, 1.0 / self.stack.sampling_frequency
         lack = 1.0 - self.stack.e_hat
@@ -143,6 +150,11 @@ def spot_numbers(energy: Array, sampling_term: float) -> Array:
 def spot_profile(stack: SamplingStack, T: Array, alpha: Array) -> tuple[Array, Array]:
     """T [X0] and alpha of the spots' own gamma profile."""
     return T * (0.813 + 0.0019 * stack.Z), np.maximum(alpha * (0.844 + 0.0026 * stack.Z), 1.05)
+
+
+def conversion_depths(n: int, generator: np.random.Generator) -> Array:
+    """Depths [X0] at which photons convert, `(n,)`, exponential."""
+    return generator.exponential(CONVERSION_LENGTH, n)
 
 
 def pair_shares(n: int, generator: np.random.Generator) -> Array:

@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 
 from understudy import geometry as geometries
 from understudy.events import Events
+from understudy.geometry import Calorimeter
 from understudy.references.gflash_engine import Particle, Section, ShowerEngine, Tuning
 from understudy.references.gflash_medium import ATLAS_EM, LHCB_ECAL, LIQUID_ARGON
 from understudy.references.guns import BARREL_RADIUS, ENERGY, MOMENTUM, POSITION, ElectronGun, PhotonGun
@@ -85,6 +86,11 @@ class ShowerSimulator:
     engine: ShowerEngine
     inclined: bool = False
 
+    @property
+    def geometry(self) -> Calorimeter:
+        """Where the cells of the response sit."""
+        return self.engine.calorimeter
+
     @cached_property
     def schema(self) -> Schema:
         """Conditions and the cells' energies [MeV]."""
@@ -114,6 +120,18 @@ class ShowerSimulator:
         return np.asarray(momentum[:, :2] / momentum[:, 2:])
 
 
+@dataclass(frozen=True)
+class ShowerSource(GunSource):
+    """Parametric showers of a gun."""
+
+    simulator: ShowerSimulator
+
+    @property
+    def geometry(self) -> Calorimeter:
+        """Where the cells of the response sit."""
+        return self.simulator.geometry
+
+
 @register("references", "parametric-atlas")
 def parametric_atlas(
     gun: PhotonGun = _PHOTONS,
@@ -121,7 +139,7 @@ def parametric_atlas(
     geometry: str = "atlas-em-89",
     tuning: Tuning = ATLAS_TUNING,
     block: PositiveInt = BLOCK,
-) -> GunSource:
+) -> ShowerSource:
     """Showers in the ATLAS-like box, calibrated to the electromagnetic scale.
 
     Args:
@@ -134,7 +152,7 @@ def parametric_atlas(
     calorimeter = geometries.load(geometry)
     mm = (BARREL_RADIUS, BARREL_RADIUS)
     engine = ShowerEngine(calorimeter, ATLAS_EM, atlas_sections(), tuning, particle, block=block, mm=mm)
-    return GunSource(gun, ShowerSimulator(engine))
+    return ShowerSource(gun, ShowerSimulator(engine))
 
 
 @register("references", "parametric-lhcb-ecal")
@@ -144,7 +162,7 @@ def parametric_lhcb_ecal(
     geometry: str = "lhcb-ecal",
     tuning: Tuning = LHCB_TUNING,
     block: PositiveInt = BLOCK,
-) -> GunSource:
+) -> ShowerSource:
     """Showers in the LHCb-like stack, visible energy in the scintillator.
 
     Args:
@@ -155,4 +173,4 @@ def parametric_lhcb_ecal(
         block: spots (about) held in memory at a time; part of what a seed fixes.
     """
     engine = ShowerEngine(geometries.load(geometry), LHCB_ECAL, lhcb_sections(), tuning, particle, block=block)
-    return GunSource(gun, ShowerSimulator(engine, inclined=True))
+    return ShowerSource(gun, ShowerSimulator(engine, inclined=True))
