@@ -123,6 +123,12 @@ def test_negative_weights_cancel_an_event_exactly():
     assert ks(x, y, None, weights) == pytest.approx(0, abs=1e-12)
 
 
+def test_negative_bins_are_set_to_zero_by_hand():
+    x, y, weights = np.array([0.5, 1.5]), np.array([0.5, 1.5]), np.array([2.0, -1.0])
+    expected = 0.5 * (0.5**2 / 1.5 + 0.5**2 / 0.5)  # p = (1/2, 1/2), q = (1, 0)
+    assert separation_power(x, y, None, weights, bins=np.array([0.0, 1.0, 2.0])) == pytest.approx(expected)
+
+
 def test_undefined_values_are_left_out(distance):
     x, y = np.random.default_rng(5).normal(size=(2, 50))
     holes = np.concatenate([x, [np.nan] * 7])

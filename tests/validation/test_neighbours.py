@@ -90,19 +90,20 @@ def test_repeated_showers_are_found_after_a_rescaling_of_the_energy():
     generator = np.random.default_rng(9)
     few = toy(60, 10)
     factor = generator.uniform(0.5, 2, 600).astype(np.float32)
+    response = 10 ** generator.uniform(-1, 1, 600)  # the sum of the cells need not follow the incident energy
     rows = np.repeat(np.arange(60), 10)
-    repeated = events(few["incident_energies"][rows] * factor, few["showers"][rows] * factor[:, None])
+    repeated = events(few["incident_energies"][rows] * factor, few["showers"][rows] * (factor * response)[:, None])
     assert look(repeated)["duplicates"] == 1
     half = Events.concatenate([repeated[:300], toy(300, 11)])
     assert look(half)["duplicates"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_equal_reference_showers_do_not_hide_copies():
-    """Showers that a threshold left with a single cell are equal in any sample."""
+    """Showers that a threshold left with a single cell are equal in any sample; copies need not be exact."""
     reference = shapes(toy(300, 12), GEOMETRY)
     reference[:20] = np.eye(89)[0]
     points = shapes(toy(300, 13), GEOMETRY)
-    points[:100] = points[100]
+    points[:100] = points[100] * np.random.default_rng(1).normal(1, 1e-3, (100, 89))
     found, expected = near_duplicates(points, reference)
     assert found == pytest.approx(101 / 300)
     assert expected == pytest.approx(20 / 300)

@@ -77,9 +77,9 @@ def observables_for(schema: Schema, geometry: Calorimeter | None = None, thresho
     cells = shower_block(schema, geometry) if geometry is not None else None
     found: list[Observable] = []
     if geometry is not None and cells is not None:
-        found += _whole_shower(cells, schema, geometry, threshold)
+        found += _whole_shower(cells, schema, geometry)
         for layer in geometry.layers:
-            found += _layer(cells, layer, threshold)
+            found += _layer(cells, layer, threshold, alone=len(geometry.layers) == 1)
     for block in schema.response:
         if block != cells:
             found += _columns(block)
@@ -130,7 +130,7 @@ def _incident(events: Events) -> Array:
     return energy
 
 
-def _whole_shower(cells: Block, schema: Schema, geometry: Calorimeter, threshold: float) -> list[Observable]:
+def _whole_shower(cells: Block, schema: Schema, geometry: Calorimeter) -> list[Observable]:
     unit = cells.unit or "MeV"
 
     def total(e: Events, g: Calorimeter | None) -> Array:
@@ -165,37 +165,24 @@ def _layer_energies(events: Events, geometry: Calorimeter | None) -> Array:
     return shower.layer_energies(cells, geometry.layer_of_cell)  # type: ignore[union-attr]
 
 
-def _layer(cells: Block, layer: Layer, threshold: float) -> list[Observable]:
-    """The observables of one layer; the fraction of the total only says something where there are several layers."""
+def _layer(cells: Block, layer: Layer, threshold: float, alone: bool) -> list[Observable]:
+    """The observables of one layer; the energy of one that is alone is the total energy."""
     name, unit = layer.name, cells.unit or "MeV"
 
     def of(kernel: Callable[[Array], Array]) -> Function:
-        return lambda e, g: kernel(_cells_of(e, g, name))
+        return _on_layer(name, kernel)
 
     def fraction(e: Events, g: Calorimeter | None) -> Array:
         return shower.ratio(shower.energy(_cells_of(e, g, name)), shower.energy(shower_cells(e, g)))
 
     where = f" in {name.replace('_', ' ')}"
-    found = [
-        Observable(f"energy_{name}", unit, f"$E${where}", of(shower.energy)),
-        Observable(f"fraction_{name}", "", rf"$E / E_\mathrm{{tot}}${where}", fraction),
-    ]
-    for along in shower.directions(layer):
-        symbol = rf"\{along.name}" if along.name in ("eta", "phi", "alpha") else along.name
+    found = []
+    if not alone:
         found += [
-            Observable(
-                f"mean_{along.name}_{name}",
-                along.unit,
-                rf"$\langle {symbol} \rangle${where}",
-                of(lambda c, p=along.positions: shower.barycentre(c, p)),  # type: ignore[misc]
-            ),
-            Observable(
-                f"width_{along.name}_{name}",
-                along.unit,
-                rf"$\sigma_{{{symbol}}}${where}",
-                of(lambda c, p=along.positions: shower.width(c, p)),  # type: ignore[misc]
-            ),
+            Observable(f"energy_{name}", unit, f"$E${where}", of(shower.energy)),
+            Observable(f"fraction_{name}", "", rf"$E / E_\mathrm{{tot}}${where}", fraction),
         ]
+    found += [o for along in shower.directions(layer) for o in _along(along, name)]
     if shower.has_core(layer):
         core = of(lambda c: shower.core_fraction(c, layer))
         found.append(Observable(f"core_fraction_{name}", "", rf"$E_{{3 \times 3}} / E${where}", core))
@@ -204,6 +191,22 @@ def _layer(cells: Block, layer: Layer, threshold: float) -> list[Observable]:
         Observable(f"hits_{name}", "", f"cells above {threshold:g} MeV{where}", of(lambda c: shower.active_cells(c, threshold))),
     ]
     return found
+
+
+def _along(direction: shower.Direction, layer: str) -> list[Observable]:
+    """Barycentre and width of a layer along one axis."""
+    axis, where = direction.name, f" in {layer.replace('_', ' ')}"
+    symbol = rf"\{axis}" if axis in ("eta", "phi", "alpha") else axis
+    mean = _on_layer(layer, lambda c: shower.barycentre(c, direction.positions))
+    width = _on_layer(layer, lambda c: shower.width(c, direction.positions))
+    return [
+        Observable(f"mean_{axis}_{layer}", direction.unit, rf"$\langle {symbol} \rangle${where}", mean),
+        Observable(f"width_{axis}_{layer}", direction.unit, rf"$\sigma_{{{symbol}}}${where}", width),
+    ]
+
+
+def _on_layer(layer: str, kernel: Callable[[Array], Array]) -> Function:
+    return lambda e, g: kernel(_cells_of(e, g, layer))
 
 
 def _cells_of(events: Events, geometry: Calorimeter | None, layer: str) -> Array:
