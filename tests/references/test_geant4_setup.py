@@ -1,6 +1,8 @@
 """What of the Geant4 reference needs no Geant4: descriptions, data folders, chunks, conditions."""
 
 import importlib.util
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,14 @@ def test_a_stack_from_yaml_has_its_geometry():
     assert geometry.layer("back").edges[0] == pytest.approx((-50, -30, -10, 10, 30, 50))
     assert stack.layer_depths()[[0, 4, 5]] == pytest.approx([12, 28, 32.5])
     assert len(stack.layer_depths()) == 25
+
+
+def test_the_stack_of_the_how_to_builds():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "howto-geant4.md").read_text()
+    source = factory("references", yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))()
+    assert source.geometry.layer("front").shape == (40, 20)
+    assert source.geometry.layer("back").shape == (40, 40)
+    assert source.simulator.particle == "gamma"
 
 
 def test_a_recipe_is_written_back_with_its_whole_stack():
