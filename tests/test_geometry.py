@@ -256,11 +256,11 @@ class TestCaloChallenge:
 
 
 def test_real_showers_follow_the_point_of_impact(shared):
-    """In Geant4 photon showers the energy-weighted mean eta and phi of the middle layer move with the entry point."""
+    """Geant4 photons: mean eta and phi move with the entry point, and at phi = 0 two coarse cells share the energy."""
     calorimeter = builtin("atlas-em-247")
     with h5py.File(shared / "geant4" / "atlas_photons.h5") as file:
-        hard = file["incident_energies"][:8000, 0] > 5000
-        showers, position = file["showers"][:8000][hard], file["position"][:8000][hard]
+        hard = file["incident_energies"][:, 0] > 5000
+        showers, position = file["showers"][:][hard], file["position"][:][hard]
     middle, energy = calorimeter.layer("middle"), showers[:, calorimeter.slices["middle"]]
     mean = energy @ middle.centres / energy.sum(1, keepdims=True)
     impact = position / 1500.0
@@ -268,8 +268,11 @@ def test_real_showers_follow_the_point_of_impact(shared):
         assert np.corrcoef(mean[:, axis], impact[:, axis])[0, 1] > 0.85
         assert abs((mean[:, axis] - impact[:, axis]).mean()) < 0.02 * size
     strips, images = calorimeter.layer("strips"), calorimeter.images(showers)["strips"]
-    offset = images.sum(2) @ strips.centres[::2, 0] / images.sum((1, 2)) - impact[:, 0]
+    energy = images.sum((1, 2)) + 1e-9  # a photon that converts late leaves nothing here
+    offset = images.sum(2) @ strips.centres[::2, 0] / energy - impact[:, 0]
     assert np.median(np.abs(offset)) < 0.003125 / 2
-    near_the_edge = impact[:, 1] < 0.05 * DPHI
-    lower, upper = images[near_the_edge].sum(1).mean(0)
-    assert lower / upper == pytest.approx(1.0, abs=0.15)
+    below, above = {}, {}
+    for name, inside in (("at the edge", impact[:, 1] < 0.01 * DPHI), ("at the far edge", impact[:, 1] > 0.95 * DPHI)):
+        below[name], above[name] = images[inside].sum(1).mean(0)
+    assert 0.6 < below["at the edge"] / above["at the edge"] < 1.1
+    assert below["at the far edge"] / above["at the far edge"] < 0.03

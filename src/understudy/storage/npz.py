@@ -83,9 +83,13 @@ class _Member:
     def _open(self) -> IO[bytes]:
         self.close()
         stream = self._archive.open(self._name)
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        self.shape, self._fortran, self.dtype = read(stream)
+        try:
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            self.shape, self._fortran, self.dtype = read(stream)
+        except BaseException:
+            stream.close()
+            raise
         self._stream, self._row = stream, 0
         return stream
 
