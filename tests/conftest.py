@@ -1,4 +1,9 @@
+"""Fixtures for all tests. What is heavy is imported inside them, so that a test pays only for what it uses."""
+
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,3 +15,48 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Any:
+    """The quickstart, cut down to seconds."""
+    from small import small_recipe
+
+    return small_recipe()
+
+
+@pytest.fixture(scope="session")
+def events(recipe: Any) -> Any:
+    """Prepared reference events of that recipe."""
+    import numpy as np
+
+    from understudy.build import build_geometry, build_preparation
+
+    geometry = build_geometry(recipe)
+    made = recipe.reference().generate(300, np.random.default_rng(5))
+    return build_preparation(recipe, geometry)(made, geometry)
+
+
+@pytest.fixture(scope="session")
+def surrogate(recipe: Any, events: Any) -> Any:
+    """Fitted transforms and random weights: enough to be run and exported."""
+    import torch
+
+    from understudy.build import build_geometry, build_surrogate, training_batch
+    from understudy.domain import Domain
+
+    built = build_surrogate(recipe, events.schema, build_geometry(recipe), Domain.of(events), torch.Generator().manual_seed(3))
+    for stage in built.stages:
+        batch = training_batch(stage, events)
+        stage.model.fit(batch.response, batch.conditions, batch.weights)
+    return built.eval()
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, surrogate: Any, recipe: Any) -> Path:
+    """The bundle of that surrogate."""
+    from understudy.deployment.bundle import write_bundle
+    from understudy.deployment.export import export_graphs
+
+    folder = tmp_path_factory.mktemp("deployment")
+    return write_bundle(folder / "bundle", surrogate, recipe, export_graphs(surrogate, folder))

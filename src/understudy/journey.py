@@ -162,7 +162,14 @@ def attach_progress(reference: Any, step: Step, total: int) -> Any:
     """The reference with a slow simulator that tells how far it is, where it can."""
     if not hasattr(reference.simulator, "progress"):
         return reference
-    return replace(reference, simulator=replace(reference.simulator, progress=lambda done: step.advance(done, total)))
+    finished = 0
+
+    def progress(more: int) -> None:
+        nonlocal finished
+        finished += more
+        step.advance(finished, total)
+
+    return replace(reference, simulator=replace(reference.simulator, progress=progress))
 
 
 def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:

@@ -64,7 +64,9 @@ def sample_to_file(
     parts = out.with_name(f".{out.name}.parts")
     _claim(parts, _plan(bundle, asked, seed, chunk))
     tasks = [(i, asked[i * chunk : (i + 1) * chunk]) for i in range(-(-len(asked) // chunk))]
-    missing = [(i, events.conditions, seed, parts / f"{i:06d}.h5") for i, events in tasks if not (parts / f"{i:06d}.h5").exists()]
+    missing = [
+        (i, dict(events.conditions), seed, parts / f"{i:06d}.h5") for i, events in tasks if not (parts / f"{i:06d}.h5").exists()
+    ]
     done = len(asked) - sum(len(next(iter(c.values()))) for _, c, _, _ in missing)
     for size in _work(bundle, missing, workers):
         done += size
@@ -123,6 +125,6 @@ def _start(bundle: Path) -> None:
 def _one(task: tuple[int, Any, int, Path]) -> int:
     """Simulate one chunk and write it."""
     number, conditions, seed, path = task
-    events = _worker["surrogate"].simulate(dict(conditions), seeds.generator(seed, "samples", number))
+    events = _worker["surrogate"].simulate(conditions, seeds.generator(seed, "samples", number))
     storage.write(path, events)
     return len(events)

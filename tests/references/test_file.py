@@ -63,11 +63,12 @@ def test_chosen_conditions(path):
         File(path, conditions=["phi"]).events()
 
 
-def test_the_geometry_is_that_of_the_recipe_or_of_the_file(path, tmp_path):
+def test_the_geometry_is_that_of_the_file_or_else_of_the_recipe(path, tmp_path):
     assert File(path).geometry is None
     assert File(path, geometry="atlas-em-89").geometry == builtin("atlas-em-89")
     kept = storage.write(tmp_path / "kept.h5", storage.read(path), builtin("atlas-em-89"))
     assert File(str(kept)).geometry == builtin("atlas-em-89")
+    assert File(str(kept), geometry="atlas-em-247").geometry == builtin("atlas-em-89")
     with pytest.raises(
         ValueError, match=r"events.h5 has 89 cells per event where geometry 'atlas-em-247' has 247; name the geometry"
     ):

@@ -84,7 +84,10 @@ def write_bundle(
 def _drawn(surrogate: Surrogate, n: int, generator: np.random.Generator) -> Events:
     """`n` conditions uniform over the trained domain."""
     schema, drawn = Schema(surrogate.schema.given), surrogate.domain.draw(n, generator)
-    return Events(schema, {b.name: drawn[b.name].reshape(n, *b.shape) for b in schema.conditions})
+    shaped = {b.name: drawn[b.name].reshape(n, *b.shape) for b in schema.conditions}
+    return Events(
+        schema, {b.name: np.rint(shaped[b.name]) if b.kind == "categorical" else shaped[b.name] for b in schema.conditions}
+    )
 
 
 def description(surrogate: Surrogate) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class File:
 
     Args:
         path: `.h5`, `.hdf5` or `.npz`.
-        geometry: the geometry that the file was made with (a built-in name, or a CaloChallenge XML file); by default the one
-            that is kept in the file, if any.
+        geometry: the geometry that the file was made with (a built-in name, or a CaloChallenge XML file), where the file does
+            not say it itself.
         conditions: conditions to read; by default those of the file's schema, or what `storage.reader` finds.
         events: read only the first so many.
 
@@ -57,7 +57,8 @@ class File:
     @cached_property
     def _description(self) -> tuple[Schema, Calorimeter | None, int]:
         with self._reader() as file:
-            geometry = file.geometry if self._geometry is None else geometries.load(self._geometry)
+            said = None if self._geometry is None else geometries.load(self._geometry)
+            geometry = file.geometry or said
             if geometry is not None:
                 check_geometry(file.schema, geometry, str(self.path))
             return file.schema, geometry, self._first or len(file)
