@@ -24,32 +24,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array
 from understudy.validation.bootstrap import Estimate, multiplicities
 from understudy.validation.judges import Inputs, balanced, boosting_logits, network_logits
+from understudy.validation.settings import ClassifierSettings
+
+__all__ = ["ClassifierSettings", "TwoSampleTest", "neighbour_scores", "split", "two_sample_test", "weighted_auc"]
 
 JUDGES = ("low_level", "high_level", "combined", "neighbour")
 SMALLEST = 50
 """Events per sample below which nothing can be trained."""
 
-Progress = Callable[[str], None]
-
-
-class ClassifierSettings(BaseModel):
-    """How hard the judges try."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seeds: int = Field(3, ge=1, description="splits, each with newly trained judges; the AUC is their mean")
-    train_fraction: float = Field(0.5, gt=0, lt=1, description="part of both samples that trains")
-    replicas: int = Field(100, ge=2, description="bootstrap replicas behind an AUC's error")
-    hidden: int = Field(128, ge=1, description="width of the network's two hidden layers")
-    epochs: int = Field(20, ge=1, description="passes of the network through the training part")
-    iterations: int = Field(100, ge=1, description="trees of the gradient boosting")
+Progress = Callable[[float, float], None]
+"""Called with how much of how much is done."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ def two_sample_test(
         paired: event i of both samples belongs to the same conditions.
         settings: how hard the judges try.
         seed: of splits, networks, trees and replicas.
-        progress: called with the name of each step before it starts.
+        progress: called after each split.
 
     Raises:
         ValueError: samples too small to train on, paired ones of different sizes, or weights that sum to zero or less.
@@ -103,15 +93,13 @@ def two_sample_test(
     scores: dict[str, list[Array]] = {name: [] for name in JUDGES}
     training = 0
     for k, sequence in enumerate(seeds[1:]):
-        if progress is not None:
-            progress(f"judges, split {k + 1} of {settings.seeds}")
         generator = np.random.default_rng(sequence)
         fold = split(n, m, settings.train_fraction, generator, paired)
         training = int((fold < 2).sum())
         for name, score in _trained(pooled, labels, weight, fold, settings, int(generator.integers(2**31))).items():
             scores[name].append(score)
-    if progress is not None:
-        progress("nearest neighbours")
+        if progress is not None:
+            progress(k + 1, settings.seeds)
     scores["neighbour"].append(neighbour_scores(first, second, paired))
     resampled = _resampled(n, m, weight, settings.replicas, np.random.default_rng(seeds[0]), paired)
     return TwoSampleTest({name: _estimate(s, labels, weight, resampled) for name, s in scores.items()}, training)

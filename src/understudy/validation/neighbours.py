@@ -24,7 +24,6 @@ from understudy.validation import calorimeter as shower
 from understudy.validation.curves import scale_energy
 from understudy.validation.observables import shower_cells
 
-
 SAME = 1e-6
 """Shapes closer than this are equal: single precision leaves about 1e-8."""
 
