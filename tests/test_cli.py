@@ -144,9 +144,8 @@ def test_sample_validate_and_export_work_alone(finished, understudy, tmp_path):
     status, _, err = understudy("sample", out / "bundle", "--conditions", tmp_path / "a.h5", "--out", tmp_path / "b.npz")
     assert status == 0, err
     assert len(storage.read(tmp_path / "b.npz")) == 60
-    status, said, err = understudy(
-        "validate", out / "reference.h5", out / "samples.h5", "--recipe", out / "recipe.yaml", "-o", tmp_path / "r"
-    )
+    files = (out / "reference.h5", out / "samples.h5")
+    status, said, err = understudy("validate", *files, "--recipe", out / "recipe.yaml", "-o", tmp_path / "r")
     assert status == 0, err
     assert json.loads((tmp_path / "r" / "metrics.json").read_text())["candidate"]["name"] == "samples"
     assert (tmp_path / "r" / "report.html").exists()

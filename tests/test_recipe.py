@@ -68,7 +68,7 @@ def test_a_missing_key_is_named(words):
 
 
 def test_files_that_are_no_recipes(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no recipe 'quickstrat'; shipped recipes are .*quickstart"):
+    with pytest.raises(FileNotFoundError, match=r"no recipe 'quickstrat'; shipped recipes are .*quickstart"):
         Recipe.load("quickstrat")
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     with pytest.raises(ValueError, match="is not a recipe: expected keys and values, found list"):

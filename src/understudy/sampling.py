@@ -63,20 +63,20 @@ def sample_to_file(
     asked = conditions.select_conditions(names)
     parts = out.with_name(f".{out.name}.parts")
     _claim(parts, _plan(bundle, asked, seed, chunk))
-    tasks = [(i, asked[i * chunk : (i + 1) * chunk]) for i in range(-(-len(asked) // chunk))]
-    missing = [
-        (i, dict(events.conditions), seed, parts / f"{i:06d}.h5") for i, events in tasks if not (parts / f"{i:06d}.h5").exists()
-    ]
+    numbers = range(-(-len(asked) // chunk))
+    files = [parts / f"{i:06d}.h5" for i in numbers]
+    tasks = [(i, dict(asked[i * chunk : (i + 1) * chunk].conditions), seed, files[i]) for i in numbers]
+    missing = [task for task in tasks if not task[-1].exists()]
     done = len(asked) - sum(len(next(iter(c.values()))) for _, c, _, _ in missing)
     for size in _work(bundle, missing, workers):
         done += size
         if progress is not None:
             progress(done)
-    with storage.reader(parts / f"{0:06d}.h5") as first:
+    with storage.reader(files[0]) as first:
         schema = first.schema
     with storage.writer(out, schema, surrogate.geometry) as file:
-        for i, _ in tasks:
-            file.append(storage.read(parts / f"{i:06d}.h5"))
+        for part in files:
+            file.append(storage.read(part))
     shutil.rmtree(parts)
     return out
 

@@ -52,7 +52,7 @@ def test_thresholds_are_applied(bundle, events):
 
 def test_the_cells_sum_to_a_given_energy_sum_up_to_the_thresholds(bundle, events):
     known = dict(events.conditions)
-    session = dict((inputs, s) for inputs, _, s in load_bundle(bundle).sessions)[frozenset(known)]
+    session = {inputs: s for inputs, _, s in load_bundle(bundle).sessions}[frozenset(known)]
     noise = np.random.default_rng(1).standard_normal((len(events), 100), dtype=np.float32)
     _, unprojected = session.run(noise, known)
     np.testing.assert_allclose(unprojected.sum(1), known["total_energy"], rtol=1e-4)

@@ -84,10 +84,9 @@ def write_bundle(
 def _drawn(surrogate: Surrogate, n: int, generator: np.random.Generator) -> Events:
     """`n` conditions uniform over the trained domain."""
     schema, drawn = Schema(surrogate.schema.given), surrogate.domain.draw(n, generator)
+    whole = {b.name for b in schema.conditions if b.kind == "categorical"}
     shaped = {b.name: drawn[b.name].reshape(n, *b.shape) for b in schema.conditions}
-    return Events(
-        schema, {b.name: np.rint(shaped[b.name]) if b.kind == "categorical" else shaped[b.name] for b in schema.conditions}
-    )
+    return Events(schema, {name: np.rint(v) if name in whole else v for name, v in shaped.items()})
 
 
 def description(surrogate: Surrogate) -> dict[str, Any]:
