@@ -1,0 +1,253 @@
+"""Compare any two sets of events, whoever made them: every number with its error and its noise floor.
+
+`compare` is the whole of a validation: observables with their distances, curves against the energy, moments of the cells,
+nearest neighbours, the classifier two-sample test, and a verdict. How sizes and conditions are made equal is told in
+`selection.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.schema import Array
+from understudy.validation import neighbours as near
+from understudy.validation.bootstrap import multiplicities
+from understudy.validation.classifier import JUDGES, TwoSampleTest, two_sample_test
+from understudy.validation.curves import compare_curves, curves, energy_edges
+from understudy.validation.judges import Inputs
+from understudy.validation.measure import distances
+from understudy.validation.metrics import ClassifierMetrics, Comparison, CurveMetrics, Judged, Metrics, SampleInfo, ScaleMetrics
+from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
+from understudy.validation.report import Report, Sample
+from understudy.validation.selection import Selection, digest, select
+from understudy.validation.settings import ValidationSettings
+from understudy.validation.structure import CellMoments, compare_structure
+from understudy.validation.verdict import conclude, judge
+
+Progress = Callable[[float, float], None]
+
+
+def compare(
+    reference: Events,
+    candidates: Events | Mapping[str, Events],
+    *,
+    floor: Events | None = None,
+    train: Events | None = None,
+    geometry: Calorimeter | None = None,
+    settings: ValidationSettings | None = None,
+    seed: int = 0,
+    reference_name: str = "reference",
+    timing: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare candidates with a reference.
+
+    Args:
+        reference: reference events that no candidate was trained on.
+        candidates: events to judge by name, the main one first; or one sample, then called `candidate`.
+        floor: a second, disjoint sample of the reference, at the same conditions where the reference is a simulator. If
+            None, the reference is halved.
+        train: what the candidates were trained on, to look for memorised events.
+        geometry: where the response's cells sit; None for a response that is no calorimeter's.
+        settings: sizes, errors and thresholds.
+        seed: of everything random; the same seed gives the same numbers.
+        reference_name: what the report calls the reference.
+        timing: milliseconds per event of the main candidate, for `metrics.json`.
+        training: what its training took, for `metrics.json`.
+        progress: called with how much of how much is done.
+
+    Raises:
+        ValueError: nothing to compare, too few events, or samples with different blocks.
+    """
+    settings = settings or ValidationSettings()
+    named = {"candidate": candidates} if isinstance(candidates, Events) else dict(candidates)
+    chosen = select(reference, named, floor, settings.max_events, _generator(seed, "selection"))
+    study = _Study(chosen, geometry, train, settings, seed, progress)
+    samples = {name: study.sample(name, events, chosen.paired[name]) for name, events in chosen.candidates.items()}
+    comparisons = {name: study.comparison(sample) for name, sample in samples.items()}
+    main = next(iter(comparisons.values()))
+    metrics = Metrics(
+        **{**dict(main), "timing": timing, "training": training or None},
+        reference=_info(reference_name, chosen.reference),
+        floor_sample=_info(f"{reference_name}, second sample", chosen.floor),
+        settings=settings.model_dump(mode="json"),
+        seed=seed,
+        candidates=comparisons,
+    )
+    first = replace(study.reference, name=reference_name)
+    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train)
+
+
+@dataclass
+class _Study:
+    """The comparisons of one reference; what all candidates share is computed once."""
+
+    chosen: Selection
+    geometry: Calorimeter | None
+    train: Events | None
+    settings: ValidationSettings
+    seed: int
+    progress: Progress | None
+    observables: tuple[Observable, ...] = field(init=False)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.observables = observables_for(self.chosen.reference.schema, self.geometry)
+        self.reference = self.sample("reference", self.chosen.reference, True)
+        self.floor = self.sample("floor", self.chosen.floor, self.chosen.floor_paired)
+        self.inputs = Inputs.of(self.chosen.reference, self.geometry)
+        self.floor_test = self._classified(self.floor)
+        self.floor_near = self._neighbours(self.floor)
+
+    def sample(self, name: str, events: Events, paired: bool) -> Sample:
+        """Observables, curves, moments and neighbours of one sample; the reference's energy bins serve all."""
+        values = evaluate(events, self.geometry, self.observables)
+        if self.geometry is None:
+            return Sample(name, events, values, {}, None, paired)
+        edges = energy_edges(self.chosen.reference, self.geometry, self.settings.energy_bins)
+        lines = curves(events, self.geometry, edges, _generator(self.seed, "curves", name), values)
+        cells = shower_cells(events, self.geometry)
+        keep = slice(None) if events.mask is None else events.mask
+        weights = None if events.weights is None else events.weights[keep]
+        moments = CellMoments.of(cells[keep], weights, cells.shape[1] <= self.settings.most_correlated)
+        return Sample(name, events, values, lines, moments, paired, self._studied(name, events))
+
+    def _studied(self, name: str, events: Events) -> near.NeighbourStudy | None:
+        if self.geometry is None or self.train is None or events is self.chosen.reference:
+            return None
+        known = self.train[: self.settings.max_events]
+        made = events[: len(known)]
+        return near.study(made, known, self.chosen.reference, self.geometry, _generator(self.seed, "neighbours", name))
+
+    def comparison(self, sample: Sample) -> Comparison:
+        """Everything about one candidate."""
+        classifier = self._classifier(self._classified(sample))
+        weights = self.reference.events.weights, self.floor.events.weights, sample.events.weights
+        observables = {
+            o.name: distances(
+                o,
+                (self.reference.values[o.name], self.floor.values[o.name], sample.values[o.name]),
+                weights,
+                (sample.paired, self.floor.paired),
+                self.settings,
+                _generator(self.seed, "distances", o.name),
+            )
+            for o in self.observables
+        }
+        scale, found = self._scale(sample), self._neighbours(sample)
+        neighbours = {key: {**v, "floor": self.floor_near[key]["value"]} for key, v in found.items()}
+        checks = judge(classifier, observables, scale, neighbours, self.settings.thresholds)
+        verdict, reasons = conclude(checks)
+        return Comparison(
+            candidate=_info(sample.name, sample.events),
+            classifier=classifier,
+            observables=observables,
+            curves=self._curves(sample),
+            scale=scale,
+            structure=self._structure(sample),
+            neighbours=neighbours,
+            checks=[c.plain() for c in checks],
+            paired=sample.paired,
+            floor_paired=self.floor.paired,
+            verdict=verdict,
+            reasons=reasons,
+        )
+
+    def _classified(self, sample: Sample) -> TwoSampleTest:
+        tests = 1 + len(self.chosen.candidates)
+
+        def told(part: float, whole: float) -> None:
+            if self.progress is not None:
+                self.progress(self.done + part / whole, tests)
+
+        found = two_sample_test(
+            self.inputs,
+            Inputs.of(sample.events, self.geometry),
+            weights=(self.reference.events.weights, sample.events.weights),
+            paired=sample.paired,
+            settings=self.settings.classifier,
+            seed=self.seed,
+            progress=told,
+        )
+        self.done += 1
+        return found
+
+    def _classifier(self, test: TwoSampleTest) -> ClassifierMetrics:
+        floor = self.floor_test.auc
+        judged = {
+            name: Judged(
+                auc=test.auc[name].value, error=test.auc[name].error, floor=floor[name].value, floor_error=floor[name].error
+            )
+            for name in JUDGES
+        }
+        return ClassifierMetrics(**judged, training_events=test.training_events)
+
+    def _curves(self, sample: Sample) -> dict[str, CurveMetrics]:
+        found = {}
+        for name, curve in self.reference.curves.items():
+            floor = compare_curves(curve, self.floor.curves[name])
+            found[name] = CurveMetrics(**compare_curves(curve, sample.curves[name]), floor_chi2=floor["chi2"])
+        return found
+
+    def _structure(self, sample: Sample) -> dict[str, dict[str, float | None]]:
+        mine, floor, theirs = self.reference.moments, self.floor.moments, sample.moments
+        if mine is None or floor is None or theirs is None or mine.scatter.ndim != 2:
+            return {}
+        values, floors = compare_structure(mine, theirs), compare_structure(mine, floor)
+        return {name: {"value": values[name], "floor": floors[name]} for name in values}
+
+    def _neighbours(self, sample: Sample) -> dict[str, dict[str, float | None]]:
+        """Fractions and ratios of the neighbour study, with binomial errors of the fractions."""
+        if self.geometry is None:
+            return {}
+        if sample.neighbours is not None:
+            summary = dict(sample.neighbours.summary)
+        else:
+            size = min(len(sample.events), len(self.reference.events))
+            own, known = (near.shapes(e[:size], self.geometry) for e in (sample.events, self.reference.events))
+            summary = dict(zip(("duplicates", "reference_duplicates"), near.near_duplicates(own, known), strict=True))
+        n = len(sample.events)
+        errors = {k: float(np.sqrt(max(v * (1 - v), 0.01) / n)) for k, v in summary.items() if not k.endswith("_ratio")}
+        return {k: {"value": v, "error": errors[k]} if k in errors else {"value": v} for k, v in summary.items()}
+
+    def _scale(self, sample: Sample) -> ScaleMetrics | None:
+        """Relative difference of the mean response, with a bootstrap error."""
+        name = next((k for k in ("response", "total_energy") if k in self.reference.values), None)
+        if name is None:
+            return None
+        generator = _generator(self.seed, "scale", sample.name)
+        replicas = self.settings.replicas
+        mx = multiplicities(len(self.reference.events), replicas, generator)
+        my = mx if sample.paired else multiplicities(len(sample.events), replicas, generator)
+        mine, theirs, floor = (_means(s, name, m) for s, m in ((self.reference, mx), (sample, my), (self.floor, None)))
+        ratios = theirs[1:] / mine[1:] - 1
+        return ScaleMetrics(
+            observable=name, value=theirs[0] / mine[0] - 1, error=float(np.nanstd(ratios, ddof=1)), floor=floor[0] / mine[0] - 1
+        )
+
+
+def _means(sample: Sample, name: str, replicas: Array | None) -> Array:
+    """Weighted mean of an observable's defined values, and then those of bootstrap replicas."""
+    values = sample.values[name]
+    defined = ~np.isnan(values)
+    weights = np.ones(len(values)) if sample.events.weights is None else sample.events.weights
+    rows = weights[None, :] if replicas is None else np.concatenate([weights[None, :], replicas * weights])
+    total = rows[:, defined].sum(1)
+    return np.asarray(rows[:, defined] @ values[defined] / np.where(total > 0, total, np.nan))
+
+
+def _info(name: str, events: Events) -> SampleInfo:
+    return SampleInfo(name=name, events=len(events), sha256=digest(events))
+
+
+def _generator(seed: int, *purpose: str) -> np.random.Generator:
+    from understudy import seeds
+
+    return seeds.generator(seed, "validation", *purpose)

@@ -1,0 +1,58 @@
+"""How a validation is done and when a candidate passes it; what a recipe says under `validation`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassifierSettings(_Settings):
+    """How hard the judges of the classifier two-sample test try."""
+
+    seeds: int = Field(3, ge=1, description="splits, each with newly trained judges; the AUC is their mean")
+    train_fraction: float = Field(0.5, gt=0, lt=1, description="part of both samples that trains")
+    replicas: int = Field(100, ge=2, description="bootstrap replicas behind an AUC's error")
+    hidden: int = Field(128, ge=1, description="width of the network's two hidden layers")
+    epochs: int = Field(20, ge=1, description="passes of the network through the training part")
+    iterations: int = Field(100, ge=1, description="trees of the gradient boosting")
+
+
+class Thresholds(_Settings):
+    """When a candidate fails.
+
+    It fails where an excess over the floor is larger than its threshold and larger than `significance` standard deviations,
+    so that a small sample fails nothing by chance; a quantity that is not defined fails as well. AUC thresholds are meant
+    for some thousand events: a judge that learns from more sees more.
+    """
+
+    significance: float = Field(3.0, ge=0, description="standard deviations that an excess must have to count")
+    low_level: float = Field(0.15, ge=0, description="AUC above the floor of the network on cells")
+    high_level: float = Field(0.10, ge=0, description="AUC above the floor of the trees on observables")
+    combined: float = Field(0.15, ge=0, description="AUC above the floor of the judge on both")
+    neighbour: float = Field(0.15, ge=0, description="AUC above the floor of the nearest-neighbour judge, which sees repeats")
+    scale: float = Field(0.005, ge=0, description="relative difference of the mean response")
+    ks: float = Field(0.15, ge=0, description="largest Kolmogorov-Smirnov distance of an observable above its floor")
+    duplicates: float = Field(
+        0.02, ge=0, description="fraction of events with a near copy in their sample, above the reference's"
+    )
+    too_close: float = Field(
+        0.05, ge=0, description="fraction of events as near to the training sample as 1 % of held-out ones are"
+    )
+    too_far: float = Field(
+        0.05, ge=0, description="fraction of reference events as far from the candidate's as 1 % are from others"
+    )
+
+
+class ValidationSettings(_Settings):
+    """How two samples are compared."""
+
+    max_events: int = Field(20_000, ge=100, description="events per sample that are compared; further ones are left out")
+    replicas: int = Field(100, ge=2, description="bootstrap replicas behind the error of a distance")
+    floor_repeats: int = Field(10, ge=2, description="divisions of the reference behind the floor of a distance")
+    energy_bins: int = Field(8, ge=1, description="logarithmic energy bins of the curves")
+    most_correlated: int = Field(4000, ge=0, description="cells above which no correlation matrix is made")
+    classifier: ClassifierSettings = ClassifierSettings()
+    thresholds: Thresholds = Thresholds()

@@ -1,0 +1,119 @@
+"""Pass or fail, with reasons: every criterion is an excess over the floor, its error, and a threshold from the settings.
+
+The criteria look for what makes a fast simulation unusable: responses that can be told apart, a wrong energy scale, an
+observable that is far off, repeated showers, training showers given out again, and showers that are never made.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from understudy.validation.metrics import ClassifierMetrics, ObservableMetrics, ScaleMetrics
+from understudy.validation.settings import Thresholds
+
+JUDGES = {
+    "low_level": "the network on cells",
+    "high_level": "the classifier on observables",
+    "combined": "the classifier on cells and observables",
+    "neighbour": "the nearest-neighbour judge",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One criterion: `excess` must stay below `limit` or within `significance` standard deviations; one sentence says so."""
+
+    name: str
+    excess: float
+    error: float
+    limit: float
+    passed: bool
+    sentence: str
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data; NaN is left to the writer."""
+        return asdict(self)
+
+
+def judge(
+    classifier: ClassifierMetrics,
+    observables: dict[str, ObservableMetrics],
+    scale: ScaleMetrics | None,
+    neighbours: dict[str, dict[str, float | None]],
+    thresholds: Thresholds,
+) -> list[Check]:
+    """All criteria that these metrics allow, in a fixed order."""
+    checks = [_classifier(name, classifier, thresholds) for name in JUDGES]
+    if scale is not None:
+        checks.append(_scale(scale, thresholds))
+    checks.append(_worst(observables, thresholds))
+    checks += [_fraction(name, what, neighbours[name], thresholds) for name, what in FRACTIONS.items() if name in neighbours]
+    return checks
+
+
+def conclude(checks: list[Check]) -> tuple[str, list[str]]:
+    """`fail` with the sentences of the failed criteria, or `pass` with all sentences."""
+    failed = [c.sentence for c in checks if not c.passed]
+    return ("fail", failed) if failed else ("pass", [c.sentence for c in checks])
+
+
+FRACTIONS = {
+    "duplicates": "events have a near copy in their own sample",
+    "too_close": "events are nearer to the training sample than all but 1 % of unseen reference events",
+    "too_far": "reference events are farther from the nearest event of this sample than all but 1 % are from each other",
+}
+
+
+def _check(name: str, excess: float, error: float, limit: float, significance: float, sentence: str, allowed: str) -> Check:
+    if not math.isfinite(excess):
+        return Check(name, excess, error, limit, False, f"{sentence}: it is not defined, so that nothing is proven.")
+    passed = excess <= limit or (math.isfinite(error) and excess <= significance * error)
+    return Check(
+        name, excess, error, limit, passed, f"{sentence}; {'allowed is' if passed else 'more than the allowed'} {allowed}."
+    )
+
+
+def _classifier(name: str, classifier: ClassifierMetrics, thresholds: Thresholds) -> Check:
+    found = getattr(classifier, name)
+    auc, error, floor, floor_error = (_number(x) for x in (found.auc, found.error, found.floor, found.floor_error))
+    sentence = f"The AUC of {JUDGES[name]} is {auc:.3f} +- {error:.3f} with a floor of {floor:.3f} +- {floor_error:.3f}"
+    limit = getattr(thresholds, name)
+    both = math.hypot(error, floor_error)
+    return _check(f"classifier_{name}", auc - floor, both, limit, thresholds.significance, sentence, f"{limit:g} above it")
+
+
+def _scale(scale: ScaleMetrics, thresholds: Thresholds) -> Check:
+    value, error, limit = _number(scale.value), _number(scale.error), thresholds.scale
+    sentence = f"The mean {scale.observable.replace('_', ' ')} is off by {100 * value:+.2f} +- {100 * error:.2f} %"
+    return _check("scale", abs(value), error, limit, thresholds.significance, sentence, f"{100 * limit:g} %")
+
+
+def _worst(observables: dict[str, ObservableMetrics], thresholds: Thresholds) -> Check:
+    """The observable whose KS distance exceeds its floor most; one not defined for the candidate alone is worst of all."""
+
+    def excess(name: str) -> float:
+        ks, defined = observables[name].ks, observables[name].defined
+        if not (defined["reference"] or 0) > 0:
+            return -math.inf
+        return math.inf if ks.value is None or math.isnan(ks.value) else ks.value - _number(ks.floor, 0.0)
+
+    name = max(observables, key=excess)
+    ks = observables[name].ks
+    value, error, floor = _number(ks.value), _number(ks.error), _number(ks.floor, 0.0)
+    sentence = (
+        f"The largest Kolmogorov-Smirnov distance above the floor is {value:.3f} +- {error:.3f} ({name}, floor {floor:.3f})"
+    )
+    return _check("ks", value - floor, error, thresholds.ks, thresholds.significance, sentence, f"{thresholds.ks:g}")
+
+
+def _fraction(name: str, what: str, found: dict[str, float | None], thresholds: Thresholds) -> Check:
+    value, error, floor = _number(found.get("value")), _number(found.get("error")), _number(found.get("floor"))
+    sentence = f"{100 * value:.1f} % of the {what} (floor {100 * floor:.1f} %)"
+    limit = getattr(thresholds, name)
+    return _check(name, value - floor, error, limit, thresholds.significance, sentence, f"{100 * limit:g} % above it")
+
+
+def _number(value: float | None, default: float = math.nan) -> float:
+    return default if value is None else value
