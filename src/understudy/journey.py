@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from understudy import seeds, storage
 from understudy.build import build_geometry, build_preparation, build_stage, build_surrogate, target_of, training_batch
@@ -227,22 +228,31 @@ def train_stage(
 def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     """The physics score of a stage's model: distances to the validation events at their own conditions, one noise for all."""
     events = data.validation
-    truth = target_of(stage, events)
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
     features = stage.encoder(conditions)
+    truth = stage.transforms(target_of(stage, events), conditions)
     physics = PhysicsScore(events, data.geometry) if stage.produces == RESPONSE else None
 
     def score(model: Model) -> Mapping[str, float]:
         device = next(model.parameters()).device
         with torch.no_grad():
-            drawn = stage.transforms.inverse(model.sample(noise.to(device), features.to(device)).cpu(), conditions)
-            drawn = stage.project(drawn, conditions)
-        if physics is not None:
-            return physics.score(events.with_response(drawn.numpy()))
-        return {"score": float((drawn.sort(0).values - truth.sort(0).values).abs().mean() / truth.std())}
+            drawn = model.sample(noise.to(device), features.to(device)).cpu()
+            if physics is None:
+                return {"score": binned_distance(truth, drawn, features[:, 0])}
+            response = stage.project(stage.transforms.inverse(drawn, conditions), conditions)
+        return physics.score(events.with_response(response.numpy()))
 
     return score
+
+
+def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8) -> float:
+    """Mean Wasserstein-1 distance of each column in standard deviations of the truth, in equal bins of a feature."""
+    distances = [
+        (drawn[rows].sort(0).values - truth[rows].sort(0).values).abs().mean(0) / truth[rows].std(0).clamp(min=1e-12)
+        for rows in feature.argsort().chunk(bins)
+    ]
+    return float(torch.stack(distances).mean())
 
 
 def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, graphs: list[Graph], console: Console) -> Report:
