@@ -115,7 +115,8 @@ class Library(Model):
         """Squared distances `(n, len(block))`; expanding the squares would lose close neighbours to rounding."""
         total = torch.zeros((), device=conditions.device, dtype=conditions.dtype)
         for i in range(block.shape[1]):
-            total = total + (conditions[:, i, None] - block[None, :, i]).square()
+            difference = conditions[:, i, None] - block[None, :, i]
+            total = torch.addcmul(total, difference, difference)
         return total.expand(conditions.shape[0], block.shape[0])
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
