@@ -7,9 +7,9 @@ from typing import Any
 from understudy.recipe import Recipe, read_yaml
 
 
-def small(name: str = "quickstart", **changes: Any) -> dict[str, Any]:
+def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
     """A shipped recipe as plain data, cut down to seconds."""
-    data = dict(read_yaml(name))
+    data = dict(read_yaml(shipped))
     data["events"] = 600
     data["reference"] = data["alternatives"]["parametric"] if data["reference"]["kind"] == "file" else data["reference"]
     data["split"] = {"train": 0.5, "validation": 0.2, "test": 0.3}
@@ -20,6 +20,6 @@ def small(name: str = "quickstart", **changes: Any) -> dict[str, Any]:
     return data | changes
 
 
-def small_recipe(name: str = "quickstart", **changes: Any) -> Recipe:
+def small_recipe(shipped: str = "quickstart", **changes: Any) -> Recipe:
     """The same, checked."""
-    return Recipe.from_dict(small(name, **changes))
+    return Recipe.from_dict(small(shipped, **changes))

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -40,22 +42,32 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
 
 
 def build_stage(
-    stage: StageRecipe, recipe: Recipe, schema: Schema, geometry: Calorimeter | None, rng: torch.Generator | None = None
+    stage: StageRecipe,
+    recipe: Recipe,
+    schema: Schema,
+    geometry: Calorimeter | None,
+    rng: torch.Generator | None = None,
+    needs: Mapping[str, Surrogate] = MappingProxyType({}),
 ) -> Stage:
-    """One untrained stage; `rng` draws the initial weights."""
+    """One untrained stage; `rng` draws the initial weights, `needs` are the trained stand-ins that it builds on."""
     encoder = FeatureEncoder(stage.features, schema)
     transforms = Chain([entry(geometry=geometry, schema=schema) for entry in stage.transforms])
     width = schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
-    model = stage.model(feature_size=encoder.size, response_size=transforms.output_size(width), rng=rng)
+    model = stage.model(feature_size=encoder.size, response_size=transforms.output_size(width), rng=rng, needs=needs)
     projections = build_projections(recipe, geometry) if stage.produces == RESPONSE else []
     return Stage(stage.produces, encoder, transforms, model, projections)
 
 
 def build_surrogate(
-    recipe: Recipe, schema: Schema, geometry: Calorimeter | None, domain: Domain, rng: torch.Generator | None = None
+    recipe: Recipe,
+    schema: Schema,
+    geometry: Calorimeter | None,
+    domain: Domain,
+    rng: torch.Generator | None = None,
+    needs: Mapping[str, Surrogate] = MappingProxyType({}),
 ) -> Surrogate:
-    """The recipe's stages, untrained; `rng` draws the initial weights."""
-    stages = [build_stage(stage, recipe, schema, geometry, rng) for stage in recipe.stages]
+    """The recipe's stages, untrained; `rng` draws the initial weights, `needs` are the trained stand-ins they build on."""
+    stages = [build_stage(stage, recipe, schema, geometry, rng, needs) for stage in recipe.stages]
     return Surrogate(schema, stages, geometry, domain)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from understudy import seeds, storage
 from understudy.build import build_geometry, build_preparation, build_stage, build_surrogate, target_of, training_batch
 from understudy.console import Console, Step
-from understudy.deployment.bundle import write_bundle, write_trained
+from understudy.deployment.bundle import load_needs, write_bundle, write_trained
 from understudy.deployment.export import Graph, export_graphs
 from understudy.deployment.timing import measure_timing
 from understudy.domain import Domain
@@ -26,6 +26,7 @@ from understudy.events import Events
 from understudy.files import sha256
 from understudy.geometry import Calorimeter
 from understudy.models.base import Model
+from understudy.needs import pin
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
@@ -118,7 +119,7 @@ def resolve(
 ) -> Recipe:
     """A recipe by name, path or itself, with the command line's choices in it."""
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return loaded.using(data=data, seed=seed, reference=reference)
+    return pin(loaded.using(data=data, seed=seed, reference=reference))
 
 
 def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
@@ -178,7 +179,8 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     schema, geometry = data.train.schema, data.geometry
     domain = Domain.of(data.train)
     rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
-    surrogate = build_surrogate(recipe, schema, geometry, domain, rng)
+    needs = load_needs(recipe)
+    surrogate = build_surrogate(recipe, schema, geometry, domain, rng, needs)
     history: dict[str, Any] = {}
     seconds, device = 0.0, "cpu"
     for stage, words in zip(surrogate.stages, recipe.stages, strict=True):
@@ -188,7 +190,7 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     place.write_history(history)
     baseline = None
     if recipe.baseline is not None:
-        stage = build_stage(recipe.baseline, recipe, schema, geometry, rng)
+        stage = build_stage(recipe.baseline, recipe, schema, geometry, rng, needs)
         train_stage(stage, recipe.baseline, recipe, data, place, resume=resume, console=console, name="baseline")
         baseline = Surrogate(schema, [stage], geometry, domain)
     parameters = sum(p.numel() for p in surrogate.parameters())

@@ -49,6 +49,17 @@ class Split(_Section):
         return self
 
 
+class Need(_Section):
+    """An earlier run that this one builds on; `sha256` pins the content of its bundle."""
+
+    run: str
+    sha256: str | None = None
+
+
+def _need(value: Any) -> Any:
+    return {"run": value} if isinstance(value, str) else value
+
+
 class StageRecipe(_Section):
     """One model: what it produces, from which features, in which space, and how it is trained."""
 
@@ -75,6 +86,7 @@ class Recipe(_Section):
         projections: thresholds and caps; applied to the reference first and to the stand-in last.
         derived: conditions computed from the response after the projections, e.g. `total_energy`.
         select: allowed range per condition; events outside are left out.
+        needs: earlier runs whose trained stand-ins the models of this one use, by name; pinned by content when it is run.
         split: fractions for training, validation and test.
         stages: the models, in order; the last one produces the response.
         baseline: a model to beat, compared in the same report.
@@ -93,6 +105,7 @@ class Recipe(_Section):
     projections: list[ProjectionEntry] = []
     derived: list[str] = []
     select: dict[str, tuple[float, float]] = {}
+    needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
     split: Split = Split()
     stages: list[StageRecipe] = Field(min_length=1)
     baseline: StageRecipe | None = None

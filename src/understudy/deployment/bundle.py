@@ -26,6 +26,7 @@ from understudy.domain import Domain
 from understudy.events import Events
 from understudy.files import atomic_directory, atomic_path, sha256, write_json, write_text
 from understudy.geometry import Calorimeter
+from understudy.needs import bundle_of, pin
 from understudy.recipe import Recipe
 from understudy.rundir import MANIFEST, read_manifest
 from understudy.schema import Schema
@@ -104,7 +105,8 @@ def rebuild(folder: Path, manifest: Mapping[str, Any], weights: Path) -> Surroga
     """The torch surrogate from a folder's recipe and weights, and a manifest's description."""
     geometry = None if manifest["geometry"] is None else Calorimeter.from_dict(manifest["geometry"])
     recipe = Recipe.load(folder / "recipe.yaml")
-    surrogate = build_surrogate(recipe, Schema.from_dict(manifest["schema"]), geometry, Domain.from_dict(manifest["domain"]))
+    schema, domain = Schema.from_dict(manifest["schema"]), Domain.from_dict(manifest["domain"])
+    surrogate = build_surrogate(recipe, schema, geometry, domain, needs=load_needs(recipe))
     surrogate.load_state_dict(load_file(weights))
     return surrogate.eval()
 
@@ -167,6 +169,12 @@ def load_bundle(
     geometry = None if manifest["geometry"] is None else Calorimeter.from_dict(manifest["geometry"])
     schema, domain = Schema.from_dict(manifest["schema"]), Domain.from_dict(manifest["domain"])
     return OnnxSurrogate(schema, sessions, int(manifest["noise_size"]), domain, geometry, manifest)
+
+
+def load_needs(recipe: Recipe) -> dict[str, Surrogate]:
+    """The trained stand-ins that a recipe builds on, by name, frozen; errors as of `needs.pin` and `load_bundle`."""
+    loaded = {name: load_bundle(bundle_of(need), engine="torch") for name, need in pin(recipe).needs.items()}
+    return {name: s.requires_grad_(False) for name, s in loaded.items() if isinstance(s, Surrogate)}
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
