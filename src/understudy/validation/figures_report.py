@@ -1,0 +1,232 @@
+"""The figures of a report, drawn from what a comparison found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.validation import figures
+from understudy.validation import figures_curves as of_curves
+from understudy.validation import figures_histograms as of_histograms
+from understudy.validation import figures_numbers as of_numbers
+from understudy.validation import figures_showers as of_showers
+from understudy.validation import figures_structure as of_structure
+from understudy.validation.curves import scale_energy
+from understudy.validation.figures import Picture
+from understudy.validation.neighbours import nearest_to
+from understudy.validation.observables import Observable, shower_cells
+from understudy.validation.report import Report
+
+MOST_HISTOGRAMS = 60
+"""Observables that are drawn; of more, those farthest above their floor. The tables list all."""
+NEIGHBOURS = 5
+CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}
+"""Showers whose neighbours are shown, by their place in the order of energies."""
+SEARCHED = 5000
+"""Showers of a candidate among which their neighbours are looked for."""
+GROUPS = {
+    "energy": "Energy per layer",
+    "fraction": "Fraction of the energy per layer",
+    "core_fraction": "Shower core: 3 × 3 cells over the layer",
+    "max_fraction": "Hottest cell over the layer",
+    "hits": "Cells above threshold",
+}
+GREEK = {"eta": "η", "phi": "φ", "alpha": "α"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of one quantity: its key in `metrics.json`, the picture, and what the picture leaves out."""
+
+    key: str
+    picture: Picture
+    note: str = ""
+
+
+def observable_panels(report: Report) -> dict[str, list[Panel]]:
+    """Histograms of the observables in groups as the paper's figs. 14-21: one quantity, all layers."""
+    drawn = _drawn(report)
+    groups: dict[str, list[Panel]] = {}
+    for observable in report.observables:
+        if observable.name in drawn:
+            groups.setdefault(_group(observable.name, report.geometry), []).append(_histogram(report, observable))
+    return groups
+
+
+def curve_panels(report: Report) -> list[Panel]:
+    """All curves of the reference."""
+    found = []
+    for key, curve in report.reference.curves.items():
+        others = {name: sample.curves[key] for name, sample in report.candidates.items()}
+        figure = of_curves.curve_figure((report.reference.name, curve), others)
+        found.append(Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls")))
+    return found
+
+
+def shower_panels(report: Report) -> list[Panel]:
+    """Mean energy and standard deviation per cell, and their ratios to the reference."""
+    geometry = report.geometry
+    moments = {s.name: s.moments for s in (report.reference, *report.candidates.values()) if s.moments is not None}
+    if geometry is None or not moments:
+        return []
+    means = {name: m.mean for name, m in moments.items()}
+    variances = {name: m.variance for name, m in moments.items()}
+    sigmas = {name: np.sqrt(v) for name, v in variances.items()}
+    drawn = {
+        "Mean energy per cell": of_showers.mean_figure(geometry, means),
+        "Mean energy per cell over the reference": of_showers.ratio_figure(geometry, means, "ratio of means"),
+        "Standard deviation per cell": of_showers.variance_figure(geometry, variances),
+        "Standard deviation per cell over the reference": of_showers.ratio_figure(geometry, sigmas, "ratio of deviations"),
+    }
+    note = ""
+    if len(geometry.layers) > of_showers.MOST_LAYERS:
+        note = f"Shown are the {of_showers.MOST_LAYERS} of {len(geometry.layers)} layers with the highest values."
+    return [Panel(key, figures.png(figure, f"{key}: {_names(report)}"), note) for key, figure in drawn.items()]
+
+
+def correlation_panel(report: Report) -> Panel | None:
+    """Correlation matrices; None where the comparison made none."""
+    moments = {s.name: s.moments for s in (report.reference, *report.candidates.values()) if s.moments is not None}
+    if not moments or any(m.scatter.ndim != 2 for m in moments.values()):
+        return None
+    figure = of_structure.correlation_figure(report.geometry, {name: m.correlation for name, m in moments.items()})
+    return Panel("correlations", figures.png(figure, f"Correlation matrices of the cells: {_names(report)}", dpi=140))
+
+
+def neighbour_panels(report: Report) -> list[Panel]:
+    """Chosen reference showers beside their nearest candidates; empty without a geometry."""
+    if report.geometry is None:
+        return []
+    reference = report.reference.events
+    order = np.argsort(scale_energy(reference, report.geometry), kind="stable")
+    found = []
+    for word, place in CHOSEN.items():
+        row = order[int(place * (len(order) - 1))]
+        for name, sample in report.candidates.items():
+            picture = _neighbours(report.geometry, reference[row : row + 1], sample.events[:SEARCHED], name)
+            found.append(Panel(f"{word} energy: {name}", picture))
+    return found
+
+
+def distance_panels(report: Report) -> list[Panel]:
+    """Distributions of nearest-neighbour distances both ways; empty where no training sample was given."""
+    studies = {name: s.neighbours for name, s in report.candidates.items() if s.neighbours is not None}
+    if not studies:
+        return []
+    first = next(iter(studies.values()))
+    close = of_structure.distances_figure(
+        "from each shower to the training sample",
+        ("unseen reference", first.heldout_to_training),
+        {name: s.generated_to_training for name, s in studies.items()},
+    )
+    far = of_structure.distances_figure(
+        "from each unseen reference shower to",
+        ("as many training showers", first.heldout_to_reference),
+        {name: s.heldout_to_generated for name, s in studies.items()},
+    )
+    return [
+        Panel("memorising", figures.svg(close, f"Distances to the training sample: {_names(report)}")),
+        Panel("collapse", figures.svg(far, f"Distances from the reference to the candidates: {_names(report)}")),
+    ]
+
+
+def classifier_panel(report: Report) -> Panel:
+    """Areas under the curve of all judges and candidates."""
+    figure = of_numbers.auc_figure({name: report.metrics["candidates"][name]["classifier"] for name in report.candidates})
+    return Panel("classifier", figures.svg(figure, f"Area under the ROC curve of each judge: {', '.join(report.candidates)}"))
+
+
+def floors_panel(report: Report, distance: str = "wasserstein1", what: str = "Wasserstein-1 distance") -> Panel:
+    """A distance of every observable over its floor."""
+    found = {
+        name: {
+            o.name: (_number(m[o.name][distance]["value"]), _number(m[o.name][distance]["floor"]))
+            for o in report.observables
+            if o.name in drawn
+        }
+        for drawn in (_drawn(report),)
+        for name, m in ((n, report.metrics["candidates"][n]["observables"]) for n in report.candidates)
+    }
+    return Panel("floors", figures.svg(of_numbers.floors_figure(found, what), f"{what} of each observable over its floor"))
+
+
+def timing_panel(report: Report) -> Panel | None:
+    """Time per event against batch size, if it was measured."""
+    timing = report.metrics.get("timing")
+    if not timing or not any(timing.get(engine) for engine in ("torch", "onnx")):
+        return None
+    return Panel("timing", figures.svg(of_numbers.timing_figure(timing), "Milliseconds per event against batch size"))
+
+
+def _histogram(report: Report, observable: Observable) -> Panel:
+    key = observable.name
+    samples = {s.name: (s.values[key], s.events.weights) for s in report.candidates.values()}
+    values = report.reference.values[key]
+    if np.isnan(values).all():
+        return Panel(key, figures.svg(of_histograms.empty_figure(), f"{_words(key)}: no value"), "The reference has no value.")
+    drawn = of_histograms.overlay(
+        observable.label, observable.unit, (report.reference.name, values, report.reference.events.weights), samples
+    )
+    note = _percentages("Outside the axis", {n: h.outside for n, h in drawn.histograms.items()})
+    without = {n: h.undefined / (h.undefined + h.defined) for n, h in drawn.histograms.items() if h.undefined + h.defined > 0}
+    if any(without.values()):
+        note += " " + _percentages("Without a value", without)
+    return Panel(key, figures.svg(drawn.figure, f"{_words(key)}: {_names(report)}, with ratio to the reference"), note)
+
+
+def _percentages(what: str, fractions: Mapping[str, float]) -> str:
+    return f"{what}: " + ", ".join(f"{name} {100 * f:.2g} %" for name, f in fractions.items()) + "."
+
+
+def _neighbours(geometry: Calorimeter, chosen: Events, searched: Events, name: str) -> Picture:
+    k = min(NEIGHBOURS, len(searched))
+    distances, index = nearest_to(chosen, searched, geometry, k)
+    near = searched[index[0]]
+    energies = np.concatenate([scale_energy(chosen, geometry), scale_energy(near, geometry)])
+    cells, found = shower_cells(chosen, geometry)[0], shower_cells(near, geometry)
+    figure = of_showers.neighbours_figure(geometry, cells, found, distances[0], energies)
+    return figures.png(figure, f"A reference shower and the {k} nearest showers of {name}", dpi=130)
+
+
+def _drawn(report: Report) -> set[str]:
+    """Names of the observables that get a histogram."""
+    names = [o.name for o in report.observables]
+    if len(names) <= MOST_HISTOGRAMS:
+        return set(names)
+    metrics = [report.metrics["candidates"][name]["observables"] for name in report.candidates]
+
+    def excess(name: str) -> float:
+        ratios = [_number(m[name]["ks"]["value"]) / max(_number(m[name]["ks"]["floor"]), 1e-9) for m in metrics]
+        return max((r for r in ratios if np.isfinite(r)), default=np.inf)
+
+    return set(sorted(names, key=excess, reverse=True)[:MOST_HISTOGRAMS])
+
+
+def _group(name: str, geometry: Calorimeter | None) -> str:
+    if geometry is None:
+        return "Response"
+    layer = max((n for n in geometry.layer_names if name.endswith(f"_{n}")), key=len, default=None)
+    if layer is None:
+        return "Whole shower"
+    kind = name[: -len(layer) - 1]
+    for start, words in (("mean_", "Energy-weighted mean"), ("width_", "Shower width")):
+        if kind.startswith(start):
+            axis = kind.removeprefix(start)
+            return f"{words} in {GREEK.get(axis, axis)}"
+    return GROUPS.get(kind, _words(kind))
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _names(report: Report) -> str:
+    return ", ".join([report.reference.name, *report.candidates])
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
