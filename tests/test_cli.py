@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from understudy import cli, storage
+from understudy.domain import OutOfDomainWarning
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def understudy(monkeypatch, capfd):
         status = 0
         with monkeypatch.context() as patch:
             patch.setattr("warnings.showwarning", None)
+            warnings.simplefilter("default", OutOfDomainWarning)  # the command line tells it, and goes on
             try:
                 cli.main()
             except SystemExit as stop:
@@ -189,14 +192,14 @@ def test_simulate_writes_a_file_that_can_be_learned_from(understudy, tmp_path):
         (("run", "lhcb-ecal"), ("--data FILE",)),
         (("run", "lhcb-ecal", "--data", "nothing.h5"), ("nothing.h5",)),
         (("run", "lhcb-ecal", "--reference", "delphes"), ("no reference 'delphes'", "geant4")),
-        (("simulate", "lhcb-ecal", "-n", "0", "-o", "x.h5"), ("0",)),
+        (("simulate", "lhcb-ecal", "-n", "0", "-o", "x.h5"), ("--events", "greater than or equal to 1")),
         (("simulate", "lhcb-ecal", "-n", "5", "-o", "x.txt"), ("'.txt'", ".h5")),
         (("simulate", "lhcb-ecal", "-n", "5", "--reference", "file", "-o", "x.h5"), ("is a file and cannot simulate",)),
         (("sample", "nowhere", "-n", "5", "-o", "x.h5"), ("nowhere",)),
         (("export", "nowhere"), ("holds no trained surrogate",)),
         (("validate", "a.h5", "b.h5", "-o", "r"), ("a.h5",)),
         (("nonsense",), ("nonsense",)),
-        (("run",), ("RECIPE",)),
+        (("run",), ("Missing argument", "recipe")),
     ],
 )
 def test_wrong_arguments_are_one_sentence_and_leave_nothing(understudy, monkeypatch, tmp_path, arguments, words):

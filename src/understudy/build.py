@@ -81,7 +81,7 @@ def target_of(stage: Stage, events: Events) -> Tensor:
 def training_batch(stage: Stage, events: Events) -> Batch:
     """Fit a stage's encoder and transforms to the training split and return it as the model sees it."""
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
-    weights = None if events.weights is None else torch.tensor(events.weights, dtype=torch.float32)
+    weights = None if events.weights is None else torch.tensor(events.weights / events.weights.mean(), dtype=torch.float32)
     target = target_of(stage, events)
     stage.encoder.fit(conditions, weights)
     stage.transforms.fit(target, conditions, weights)

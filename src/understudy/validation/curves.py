@@ -158,7 +158,9 @@ def binned_resolution(
         v, wb = values[inside & (index == b)], w[inside & (index == b)]
         if _filled(wb.sum(), (wb**2).sum()):
             y[b] = _relative_width(v, wb[None, :], kind)[0]
-            error[b] = np.nanstd(_relative_width(v, wb * multiplicities(len(v), replicas, generator), kind), ddof=1)
+            widths = _relative_width(v, wb * multiplicities(len(v), replicas, generator), kind)
+        widths = widths[np.isfinite(widths)]
+        error[b] = widths.std(ddof=1) if len(widths) > 1 else np.nan
     return y, error
 
 
@@ -243,6 +245,7 @@ def _relative_width(values: Array, weights: Array, kind: str) -> Array:
     total = weights.sum(1)
     weights = weights / np.where(total > 0, total, np.nan)[:, None]
     mean = weights @ values
+    mean = np.where(mean == 0, np.nan, mean)  # a bin in which nothing was deposited has no relative width
     if kind == "rms":
         return np.asarray(np.sqrt(np.clip(weights @ values**2 - mean**2, 0.0, None)) / mean)
     order = np.argsort(values)
