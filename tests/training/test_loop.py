@@ -277,3 +277,17 @@ def test_bad_turns(tmp_path, change, message):
 def test_bad_settings(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         TrainingSettings(**wrong)
+
+
+def test_threads_are_those_of_the_settings_and_given_back(tmp_path):
+    before, seen = torch.get_num_threads(), []
+    train(
+        Mean(),
+        data(),
+        settings(threads=before + 1),
+        seed=1,
+        directory=tmp_path,
+        score=lambda _: seen.append(torch.get_num_threads()) or {"score": 0.0},
+    )
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before

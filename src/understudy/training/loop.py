@@ -14,6 +14,8 @@ interrupted and resumed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +93,7 @@ def train(
     home, was_training = next((p.device for p in model.parameters()), torch.device("cpu")), model.training
     model.fit(data.response, data.conditions, data.weights)
     model.to(fabric.device).train()
-    with isolated_random_numbers(fabric.device):
+    with isolated_random_numbers(fabric.device), threads(settings.threads):
         torch.manual_seed(seeds.integer(seed, "dropout"))
         session = Session(
             model, data, settings, fabric, seed=seed, directory=Path(directory), score=score, fingerprint=fingerprint, watch=watch
@@ -108,6 +110,17 @@ def train(
     model.to(home).train(was_training)
     best = session.rows[session.best["row"]] if session.best else None
     return TrainingResult(session.round, session.epoch, session.seconds, session.rows, best, str(fabric.device))
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """So many threads of torch inside the block; as many as before if None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _play(session: Session, fabric: Fabric) -> None:

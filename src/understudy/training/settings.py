@@ -27,6 +27,8 @@ class TrainingSettings(BaseModel):
         ema: decay per round of an exponential moving average of the weights, which is then scored and kept in place of
             the last weights; None keeps the weights themselves. Early in training the decay is `(1 + round) / (10 + round)`.
         device: where to train; `auto` takes an accelerator where there is one.
+        threads: threads of torch on a CPU; None for one per core. Small networks train fastest on one, and the last bits of
+            the weights depend on the number.
         precision: `32-true`, or `bf16-mixed` for matrix products in bfloat16.
     """
 
@@ -39,4 +41,5 @@ class TrainingSettings(BaseModel):
     checkpoint_seconds: NonNegativeFloat = 60.0
     ema: float | None = Field(default=None, gt=0, lt=1)
     device: Device = "auto"
+    threads: PositiveInt | None = None
     precision: Precision = "32-true"
