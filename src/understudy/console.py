@@ -66,7 +66,7 @@ class Console:
         names = list(dict.fromkeys(name for row in rows for name in row))
         for name in names:
             numbers = all(isinstance(row.get(name), int | float | None) for row in rows)
-            table.add_column(escape(name), justify="right" if numbers else "left", overflow="fold")
+            table.add_column(escape(name), justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
         for row in rows:
             table.add_row(*(escape(number(row.get(name))) for name in names))
         self.out.print(table)
@@ -217,12 +217,14 @@ def bar(console: RichConsole) -> Progress:
 
 
 def number(value: Any) -> str:
-    """A number with four digits, nothing for None, and anything else as it is."""
+    """A number with four digits (without an exponent up to a billion), nothing for None, and anything else as it is."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int) or 1e3 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

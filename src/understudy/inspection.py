@@ -53,8 +53,8 @@ def describe_file(path: Path, look_at: int = 20_000) -> Tables:
 
 
 def _range(block: Block, values: Any) -> dict[str, Any]:
-    shape = " x ".join(map(str, block.shape)) or "1"
-    row: dict[str, Any] = {"kind": block.kind, "per event": shape, "columns": " ".join(block.columns), "unit": block.unit}
+    shape = " ".join(block.columns) or " x ".join(map(str, block.shape)) or "1"
+    row: dict[str, Any] = {"per event": shape if block.kind == "continuous" else f"{shape} ({block.kind})", "unit": block.unit}
     if block.kind == "jagged":
         return row
     array = np.asarray(values)
