@@ -46,7 +46,7 @@ class Data:
     train: Events
     validation: Events
     test: Events
-    floor: Events
+    floor: Events | None
     preparation: Preparation
     geometry: Calorimeter | None
     name: str
@@ -132,9 +132,8 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     split = recipe.split
     parts = prepared.split((split.train, split.validation, split.test), seeds.generator(recipe.seed, "split"), split.group)
     simulator = getattr(reference, "simulator", None)
-    if simulator is None:  # no new events can be drawn: a part of the training split, disjoint from the test split
-        floor = parts[0][: len(parts[2])]
-    else:
+    floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
+    if simulator is not None:
         with console.step(f"Simulating the test conditions again, for the noise floor ({len(parts[2]):,} events)"):
             given = parts[2].without_response().conditions
             floor = preparation(simulator.simulate(given, seeds.generator(recipe.seed, "floor")), reference.geometry)

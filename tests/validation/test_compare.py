@@ -124,6 +124,14 @@ def test_samples_are_cut_to_common_sizes() -> None:
     assert (len(free.reference), len(free.floor), len(free.candidates["b"])) == (200, 150, 150)
 
 
+def test_a_candidate_never_shares_conditions_with_the_reference_unless_the_floor_does() -> None:
+    reference, second = toy(300, 1), toy(180, 4)
+    chosen = select(reference, {"a": same(reference, 2)}, second, 1000, np.random.default_rng(0))
+    assert (chosen.paired, chosen.floor_paired) == ({"a": False}, False)
+    assert digest(chosen.reference) == digest(second)
+    assert same_conditions(chosen.floor, chosen.candidates["a"])
+
+
 def test_the_same_seed_gives_the_same_bytes() -> None:
     reference, candidate = toy(240, 1), toy(240, 2)
     first, again, other = (compare(reference, candidate, geometry=GRID, settings=QUICK, seed=s).metrics for s in (1, 1, 2))

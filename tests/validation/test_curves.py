@@ -110,8 +110,13 @@ def test_bins_with_few_events_are_empty_and_never_agree():
     assert np.isnan(mean[0])
     assert np.isnan(error[0])
     assert np.isfinite(mean[1])
-    resolution, _ = binned_resolution(x, 1 + 0.1 * v, edges, np.random.default_rng(1))
+    resolution, error = binned_resolution(x, 1 + 0.1 * v, edges, np.random.default_rng(1))
     assert np.isnan(resolution[0])
+    assert np.isnan(error[0])
+    assert error[1] > 0
+    _, mirrored = binned_resolution(2 - x, 1 + 0.1 * v, edges, np.random.default_rng(1))
+    assert mirrored[0] > 0
+    assert np.isnan(mirrored[1])
     full = Curve("c", edges, np.array([0.0, mean[1]]), np.array([0.1, error[1]]))
     result = compare_curves(full, Curve("c", edges, mean, error))
     assert result["ndf"] == 1

@@ -159,8 +159,8 @@ def binned_resolution(
         if _filled(wb.sum(), (wb**2).sum()):
             y[b] = _relative_width(v, wb[None, :], kind)[0]
             widths = _relative_width(v, wb * multiplicities(len(v), replicas, generator), kind)
-        widths = widths[np.isfinite(widths)]
-        error[b] = widths.std(ddof=1) if len(widths) > 1 else np.nan
+            widths = widths[np.isfinite(widths)]
+            error[b] = widths.std(ddof=1) if len(widths) > 1 else np.nan
     return y, error
 
 

@@ -2,7 +2,9 @@
 
 The noise floor is a comparison of exactly the same kind as the candidate's. A second reference sample serves as the floor
 if there is one. Else the reference is divided at random into halves A and B: A stays the reference, B is the floor, and a
-candidate made at the reference's conditions is compared at the conditions of B, as the floor is.
+candidate made at the reference's conditions is compared at the conditions of B, as the floor is. The same is done with a
+second sample at other conditions: it then takes the place of A, and the reference that of B. Otherwise a candidate would
+share its conditions with what it is compared with and its floor would not, and would seem to be better than it is.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ def select(
     check_comparable(reference, floor, "the floor")
     paired = {name: same_conditions(reference, events) for name, events in candidates.items()}
     floor_paired = same_conditions(reference, floor)
+    if any(paired.values()) and not floor_paired:
+        reference, floor, paired = floor, reference, dict.fromkeys(candidates, False)
     m = min(most, len(floor), *(len(c) for c in candidates.values()))
     n = min(most, len(reference)) if not (floor_paired or any(paired.values())) else min(m, len(reference))
     cut = {name: events[:m] for name, events in candidates.items()}
