@@ -205,17 +205,25 @@ def test_rectangle_share_against_quadrature_and_spots():
 # showers
 
 
-def test_mean_depth_profile_is_the_gamma_profile():
+@pytest.mark.parametrize("front", [0.0, 40.0])
+def test_mean_depth_profile_is_the_gamma_profile_and_the_front(front):
     edges = np.array([0.0, 2.0, 5.0, 8.0, 12.0, 25.0])
     wide = ((-1e5, 1e5), (-1e5, 1e5))
     layers = tuple(Layer(f"slice_{i}", wide, ("x", "y"), ("mm", "mm")) for i in range(5))
     sections = tuple(Section(d, f"slice_{i}") for i, d in enumerate(np.diff(edges)))
-    made = ShowerEngine(Calorimeter("slices", layers), ATLAS_EM, sections, Tuning(width_scale=0.0, sampling_term=0.05))
+    tuning = Tuning(width_scale=0.0, sampling_term=0.05, front=front)
+    made = ShowerEngine(Calorimeter("slices", layers), ATLAS_EM, sections, tuning)
     cells = fire(made, 2e4, 500)
     T, alpha = (v[0] for v in made.longitudinal.medians(np.array([2e4])))
-    expected = 2e4 * np.diff(stats.gamma(alpha, scale=T / (alpha - 1)).cdf(edges))
+    early = front * math.sqrt(20.0)
+    expected = (2e4 - early) * np.diff(stats.gamma(alpha, scale=T / (alpha - 1)).cdf(edges)) - early * np.diff(np.exp(-edges / 2))
     error = cells.std(0) / math.sqrt(500)
     np.testing.assert_array_less(abs(cells.mean(0) - expected), 4 * error + 1e-3 * expected)
+
+
+def test_the_front_is_no_more_than_the_shower_has():
+    made = engine(Tuning(front=500.0, sampling_term=0.01))
+    assert fire(made, 10.0, 200).sum(1).mean() == pytest.approx(10.0, rel=0.02)
 
 
 @pytest.mark.parametrize("particle", ["electron", "photon"])

@@ -26,6 +26,9 @@ from understudy.schema import Array
 CONVERSION_LENGTH = 9.0 / 7.0
 """Mean depth [X0] at which a photon of high energy converts."""
 
+FRONT_LENGTH = 2.0
+"""Depth [X0] over which what the gamma profile lacks at its beginning falls off."""
+
 MAX_WIDTH = 0.5
 """Largest width of ln T and ln alpha; the parametrisation is not made for the energies where it would be exceeded."""
 
@@ -96,6 +99,11 @@ def depth_fractions(T: Array, alpha: Array, edges: Array) -> Array:
     """
     beta = (alpha - 1.0) / T
     return np.asarray(np.diff(gammainc(alpha[:, None], beta[:, None] * np.maximum(edges, 0.0)), axis=1))
+
+
+def front_fractions(edges: Array) -> Array:
+    r"""Share of $e^{-t / L}$, $L$ of `FRONT_LENGTH`, between consecutive depths; arguments as `depth_fractions`."""
+    return np.asarray(-np.diff(np.exp(-np.maximum(edges, 0.0) / FRONT_LENGTH), axis=1))
 
 
 @dataclass(frozen=True)

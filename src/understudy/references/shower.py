@@ -41,12 +41,13 @@ ATLAS_TUNING = Tuning(
 LHCB_TUNING = Tuning(
     response=0.1737,
     sampling_term=0.073,
-    depth_scale=1.083,
-    depth_shift=-0.29,
-    shape_shift=-0.05,
+    depth_scale=1.019,
+    depth_shift=0.102,
+    shape_shift=0.021,
     core_scale=0.664,
     tail_scale=0.651,
     core_shift=-0.343,
+    front=23.0,
 )
 """Fit to Geant4 11.4 (standard electromagnetic physics, cut 0.7 mm); the response is the visible fraction."""
 
