@@ -105,16 +105,16 @@ def shortened(text: str, length: int = 26) -> str:
 
 
 def svg(figure: Figure, alt: str) -> Picture:
-    """A chart as SVG, half as long as matplotlib writes it: five digits, and styles that repeat written once."""
+    """A chart as SVG, half as long as matplotlib writes it: four digits, short names, and styles that repeat written once."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :].replace("xlink:href", "href")
-    text = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.5g}", text)
+    text = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.4g}", text)
     text = re.sub(r'<!--.*?-->| id="(?:line2d|xtick|ytick|text|patch|PolyCollection|axes|figure)_\d+"', "", text)
     text = re.sub(r"\s*\n\s*", "\n", text).replace("\nL ", "L").replace("\nM ", "M").replace("\nQ ", "Q")
     text = re.sub(r"<g>\n(<use [^>]*/>)\n</g>", r"\1", text)
-    text = _with_classes(text)
+    text = _with_short_names(_with_classes(text))
     width, height = figure.get_size_inches()
     return Picture(text.encode("utf-8"), "image/svg+xml", round(96 * width), round(96 * height), alt)
 
@@ -126,6 +126,12 @@ def _with_classes(text: str) -> str:
     text = re.sub(r' style="([^"]*)"', lambda m: f' class="{classes[m[1]]}"' if m[1] in classes else m[0], text)
     rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
     return text.replace("</style>", f"{rules}</style>", 1)
+
+
+def _with_short_names(text: str) -> str:
+    """Replace the names of glyphs, markers and clip paths by short ones."""
+    short = {name: f"i{i}" for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]*)"', text)))}
+    return re.sub(r'( id="|"#|url\(#)([^")]*)', lambda m: m[1] + short.get(m[2], m[2]), text)
 
 
 def png(figure: Figure, alt: str, dpi: int = 160) -> Picture:

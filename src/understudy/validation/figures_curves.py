@@ -29,8 +29,8 @@ def curve_figure(reference: tuple[str, Curve], candidates: Mapping[str, Curve], 
     name, curve = reference
     with figures.styled():
         figure = Figure(size)
-        top = figure.add_axes((0.185, 0.395, 0.785, 0.475))
-        below = figure.add_axes((0.185, 0.14, 0.785, 0.24), sharex=top)
+        top = figure.add_axes((0.185, 0.395, 0.77, 0.475))
+        below = figure.add_axes((0.185, 0.14, 0.77, 0.24), sharex=top)
         draw_curves(top, name, curve, candidates)
         _draw_pulls(below, curve, candidates)
         top.tick_params(labelbottom=False)

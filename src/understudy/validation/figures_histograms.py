@@ -126,8 +126,8 @@ def overlay(
     edges = filled[reference[0]].edges
     with figures.styled():
         figure = Figure(size)
-        top = figure.add_axes((0.165, 0.395, 0.805, 0.475))
-        below = figure.add_axes((0.165, 0.14, 0.805, 0.24), sharex=top)
+        top = figure.add_axes((0.165, 0.395, 0.79, 0.475))
+        below = figure.add_axes((0.165, 0.14, 0.79, 0.24), sharex=top)
         draw_contents(top, filled, scale, logarithmic)
         draw_ratio(below, filled, scale)
         top.tick_params(labelbottom=False)

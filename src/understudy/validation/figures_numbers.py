@@ -19,11 +19,11 @@ JUDGES = {
     "combined": "trees on\nboth",
     "neighbour": "nearest\nneighbour",
 }
-LARGEST = 300.0
-"""Distances beyond this many floors are arrows."""
+SHOWN = (0.1, 300.0)
+"""Distances outside this range, in floors, are arrows."""
 
 
-def auc_figure(classifiers: Mapping[str, Mapping[str, Any]], size: tuple[float, float] = (6.4, 3.3)) -> Figure:
+def auc_figure(classifiers: Mapping[str, Mapping[str, Any]], size: tuple[float, float] = (9.2, 3.4)) -> Figure:
     """AUC of each judge for each candidate, with errors, and the floor as a grey box.
 
     Args:
@@ -32,7 +32,7 @@ def auc_figure(classifiers: Mapping[str, Mapping[str, Any]], size: tuple[float, 
     """
     with figures.styled():
         figure = Figure(size)
-        axes = figure.add_axes((0.1, 0.17, 0.88, 0.66))
+        axes = figure.add_axes((0.07, 0.14, 0.92, 0.74))
         draw_aucs(axes, classifiers)
         columns = min(len(classifiers) + 1, 4)
         figure.legend(*axes.get_legend_handles_labels(), ncols=columns, loc="upper center", borderaxespad=0.2, columnspacing=1.2)
@@ -61,6 +61,7 @@ def draw_aucs(axes: Axes, classifiers: Mapping[str, Mapping[str, Any]]) -> None:
                 )
                 axes.add_patch(box)
                 floor_label = None
+                shown += [floor - half, floor + half]
             if math.isfinite(auc):
                 error = 0.0 if math.isnan(error) else error
                 axes.errorbar(x, auc, error, fmt=shape[name], ms=5, color=colour[name], lw=1.2, capsize=2.5, label=label)
@@ -84,36 +85,29 @@ def floors_figure(distances: Mapping[str, Mapping[str, tuple[float, float]]], wh
     colour, shape = figures.colours(distances), figures.markers(distances)
     height = 0.85 + 0.19 * len(names)
     with figures.styled():
-        figure = Figure((7.2, height))
-        axes = figure.add_axes((0.3, 0.5 / height, 0.68, (height - 0.85) / height))
-        axes.axvspan(0.01, 1.0, color="#ececec", lw=0)
+        figure = Figure((9.2, height))
+        axes = figure.add_axes((0.22, 0.5 / height, 0.76, (height - 0.85) / height))
+        axes.axvspan(SHOWN[0], 1.0, color="#ececec", lw=0)
         axes.axvline(1.0, color=figures.REFERENCE_LINE, lw=0.7)
-        everything = [1.0, 3.0]
+        everything = [3.0]
         for i, (key, found) in enumerate(distances.items()):
             ratios = np.array([_over_floor(*found[name]) if name in found else np.nan for name in names])
             y = np.arange(len(names)) + 0.5 * ((i + 0.5) / len(distances) - 0.5)
-            beyond = ratios > LARGEST
-            axes.plot(
-                ratios[~beyond],
-                y[~beyond],
-                ls="none",
-                marker=shape[key],
-                ms=4,
-                color=colour[key],
-                label=figures.shortened(key, 40),
-            )
-            axes.plot(
-                np.full(int(beyond.sum()), LARGEST), y[beyond], ls="none", marker=">", ms=5, color=colour[key], clip_on=False
-            )
-            everything += [float(r) for r in np.minimum(ratios, LARGEST) if r > 0]
+            inside = (ratios >= SHOWN[0]) & (ratios <= SHOWN[1])
+            style: dict[str, Any] = {"ls": "none", "color": colour[key]}
+            axes.plot(ratios[inside], y[inside], marker=shape[key], ms=4, label=figures.shortened(key, 40), **style)
+            for beyond, at, arrow in ((ratios < SHOWN[0], SHOWN[0], "<"), (ratios > SHOWN[1], SHOWN[1], ">")):
+                axes.plot(np.full(int(beyond.sum()), at), y[beyond], marker=arrow, ms=5, clip_on=False, **style)
+            everything += [float(r) for r in np.clip(ratios, *SHOWN) if r > 0]
         axes.set_xscale("log")
-        axes.set_xlim(0.8 * min(everything), min(1.3 * max(everything), LARGEST))
+        axes.set_xlim(SHOWN[0], SHOWN[1] if max(everything) >= SHOWN[1] else 1.3 * max(everything))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_yticks(range(len(names)), [figures.shortened(n.replace("_", " "), 34) for n in names])
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", color="#e4e4e4", lw=0.6)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axes.set_xlabel(f"{what} over its floor")
         figure.legend(*axes.get_legend_handles_labels(), ncols=min(len(distances), 3), loc="upper center", borderaxespad=0.3)
     return figure
@@ -136,45 +130,40 @@ def timing_figure(timing: Mapping[str, Any], size: tuple[float, float] = (4.6, 2
     return figure
 
 
-def history_figure(rows: Sequence[Mapping[str, Any]], size: tuple[float, float] = (7.0, 3.0)) -> Figure | None:
-    """The physics score (lower is better) and the losses against the epoch; None where no row has an epoch and a number.
+def history_figure(rows: Sequence[Mapping[str, Any]], size: tuple[float, float] = (9.2, 3.0)) -> Figure | None:
+    """The physics score (lower is better) and the losses of the turns against the epoch; None where no row has either.
 
     Args:
-        rows: rows of `history.json`: `epoch`, `score` and numbers, nested by turn or not.
+        rows: rows of `history.json`, with `epoch`, `score` (named numbers, one of them `score`) and `losses` by turn.
         size: width and height in inches.
     """
-    series: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        if not isinstance(row.get("epoch"), int | float):
-            continue
-        for name, value in _flat(row):
-            if name == "score" or "loss" in name:
-                series.setdefault(name, []).append((float(row["epoch"]), value))
-    if not series:
+    scores = _courses(rows, "score")
+    scores = {"score": scores["score"]} if "score" in scores else {}
+    losses = _courses(rows, "losses")
+    if not scores and not losses:
         return None
     with figures.styled():
         figure = Figure(size)
-        panels = figure.subplots(1, 2, squeeze=False)[0]
-        figure.subplots_adjust(0.09, 0.17, 0.98, 0.93, wspace=0.26)
-        for name, points in series.items():
-            axes = panels[0] if name == "score" else panels[1]
-            axes.plot(*zip(*points, strict=True), lw=1.1, label=figures.shortened(name))
-        for axes, label in zip(panels, ("physics score", "loss"), strict=True):
+        panels = figure.subplots(1, 2)
+        figure.subplots_adjust(0.07, 0.17, 0.99, 0.95, wspace=0.2)
+        for axes, courses, label in zip(panels, (scores, losses), ("physics score", "loss"), strict=True):
+            for name, points in courses.items():
+                axes.plot(*zip(*points, strict=True), lw=1.1, label=figures.shortened(name))
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
             figures.minor_ticks(axes)
-            if axes.lines:
+            if len(courses) > 1:
                 axes.legend()
     return figure
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found = []
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key} ")
-        elif isinstance(value, int | float) and math.isfinite(value):
-            found.append((f"{prefix}{key}", float(value)))
+def _courses(rows: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[tuple[float, float]]]:
+    """Epoch and number of each named number of `part`, where it is known."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, value in (row.get(part) or {}).items():
+            if math.isfinite(_number(value)):
+                found.setdefault(name, []).append((float(row["epoch"]), float(value)))
     return found
 
 

@@ -31,7 +31,7 @@ def overview_figure(report: Report) -> Figure:
             _images(figure, report.geometry, names, (moments[0].mean, moments[1].mean), (0.025, 0.32))
             boxes = [(0.41, 0.16), (0.615, 0.16)]
         else:
-            boxes = [(0.06, 0.15), (0.26, 0.15), (0.46, 0.15)]
+            boxes = [(0.04, 0.2), (0.295, 0.2), (0.55, 0.2)]
         for (left, width), observable in zip(boxes, chosen, strict=False):
             _histogram(figure, report, observable, left, width)
         axes = figure.add_axes((0.825, 0.13, 0.17, 0.72))

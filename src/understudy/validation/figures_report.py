@@ -21,8 +21,9 @@ from understudy.validation.neighbours import nearest_to
 from understudy.validation.observables import Observable, shower_cells
 from understudy.validation.report import Report
 
-MOST_HISTOGRAMS = 60
-"""Observables that are drawn; of more, those farthest above their floor. The tables list all."""
+MOST_HISTOGRAMS = 48
+MOST_CURVES = 30
+"""Observables and curves that are drawn; of more, those farthest above their floor. The tables list all."""
 NEIGHBOURS = 5
 CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}
 """Showers whose neighbours are shown, by their place in the order of energies."""
@@ -58,9 +59,10 @@ def observable_panels(report: Report) -> dict[str, list[Panel]]:
 
 
 def curve_panels(report: Report) -> list[Panel]:
-    """All curves of the reference."""
+    """Curves of the reference; of more than `MOST_CURVES`, those with the largest chi-squared."""
     found = []
-    for key, curve in report.reference.curves.items():
+    for key in _drawn_curves(report):
+        curve = report.reference.curves[key]
         others = {name: sample.curves[key] for name, sample in report.candidates.items()}
         figure = of_curves.curve_figure((report.reference.name, curve), others)
         found.append(Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls")))
@@ -179,7 +181,7 @@ def _histogram(report: Report, observable: Observable) -> Panel:
 
 
 def _percentages(what: str, fractions: Mapping[str, float]) -> str:
-    return f"{what}: " + ", ".join(f"{name} {100 * f:.2g} %" for name, f in fractions.items()) + "."
+    return f"{what}: " + ", ".join(f"{name} {100 * f:.2g}\u00a0%" for name, f in fractions.items()) + "."
 
 
 def _neighbours(geometry: Calorimeter, chosen: Events, searched: Events, name: str) -> Picture:
@@ -189,7 +191,7 @@ def _neighbours(geometry: Calorimeter, chosen: Events, searched: Events, name: s
     energies = np.concatenate([scale_energy(chosen, geometry), scale_energy(near, geometry)])
     cells, found = shower_cells(chosen, geometry)[0], shower_cells(near, geometry)
     figure = of_showers.neighbours_figure(geometry, cells, found, distances[0], energies)
-    return figures.png(figure, f"A reference shower and the {k} nearest showers of {name}", dpi=130)
+    return figures.png(figure, f"A reference shower and the {k} nearest showers of {name}", dpi=110)
 
 
 def _drawn(report: Report) -> set[str]:
@@ -204,6 +206,17 @@ def _drawn(report: Report) -> set[str]:
         return max((r for r in ratios if np.isfinite(r)), default=np.inf)
 
     return set(sorted(names, key=excess, reverse=True)[:MOST_HISTOGRAMS])
+
+
+def _drawn_curves(report: Report) -> list[str]:
+    """Names of the curves that get a figure, in their order."""
+    names = list(report.reference.curves)
+    if len(names) <= MOST_CURVES:
+        return names
+    metrics = [report.metrics["candidates"][name]["curves"] for name in report.candidates]
+    largest = {n: max(_number(m[n]["chi2"]) if m[n]["chi2"] is not None else np.inf for m in metrics) for n in names}
+    best = set(sorted(names, key=lambda n: largest[n], reverse=True)[:MOST_CURVES])
+    return [n for n in names if n in best]
 
 
 def _group(name: str, geometry: Calorimeter | None) -> str:

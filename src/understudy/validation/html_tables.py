@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from understudy.validation import figures
 from understudy.validation.report import Report
 
 MISSING = "–"
 SIGNIFICANT = 3.0
 """Standard deviations above the floor from which a number is marked."""
+ROUNDING = 1e-6
+"""Errors smaller than this part of their value are those of rounding."""
 JUDGES = {
     "low_level": "AUC, network on cells",
     "high_level": "AUC, trees on observables",
@@ -46,10 +49,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A quantity with its unit, one cell for each candidate, and the floor."""
+    """A quantity, its unit in brackets, with one cell for each candidate, and the floor."""
 
     label: str
-    unit: str
     cells: tuple[Cell, ...]
     floor: str = ""
     key: str = ""
@@ -57,9 +59,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Small:
-    """The table below a histogram: headings of the distances with their units, a row for each candidate, the floors."""
+    """The table below a figure: headings and their units, a row for each candidate, the floors."""
 
-    heads: tuple[str, ...]
+    heads: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     floors: tuple[str, ...]
 
@@ -72,7 +74,7 @@ def quantity(value: float | None, error: float | None = None, power: int | None 
     """
     if value is None or not math.isfinite(value):
         return MISSING
-    known = error is not None and math.isfinite(error) and error > 0
+    known = error is not None and math.isfinite(error) and error > ROUNDING * abs(value)
     scaled = power if power is not None else _power(max(abs(value), error if known and error is not None else 0.0))
     value /= 10.0**scaled
     text = ""
@@ -85,6 +87,8 @@ def quantity(value: float | None, error: float | None = None, power: int | None 
     else:
         digits = min(max(0, 2 - math.floor(math.log10(abs(value)))), most) if value else 0
         text = f"{value:.{digits}f}"
+    if value > 0 and float(text.partition(" ")[0]) == 0 and "±" not in text:
+        text = f"< {10.0**-digits:.{digits}f}"
     text = text.replace("-", "−")
     if scaled == 0 or power is not None:
         return text
@@ -128,14 +132,14 @@ def main_rows(report: Report) -> list[Row]:
     found = _comparisons(report)
     first = found[0]
     rows = [
-        Row(label, "", tuple(cell(c["classifier"][judge], "auc", most=4) for c in found), _floor(first["classifier"][judge], 4))
+        Row(label, tuple(cell(c["classifier"][judge], "auc", most=4) for c in found), _floor(first["classifier"][judge], 4))
         for judge, label in JUDGES.items()
         if judge in first["classifier"]
     ]
     if first.get("scale"):
         cells = tuple(_scale(c["scale"]) for c in found)
         floor = quantity(_times(first["scale"].get("floor"), 100))
-        rows.append(Row(f"mean {first['scale']['observable'].replace('_', ' ')} off by", "%", cells, floor))
+        rows.append(Row(f"mean {first['scale']['observable'].replace('_', ' ')} off by [%]", cells, floor))
     rows += [
         _worst(found, distance, label) for distance, label in (("separation_power", "separation power S"), ("ks", "KS distance"))
     ]
@@ -149,14 +153,15 @@ def small_table(report: Report, key: str) -> Small:
     entries = {name: report.metrics["candidates"][name]["observables"][key] for name in report.candidates}
     first = next(iter(entries.values()))
     values = [e["wasserstein1"][q] for e in entries.values() for q in ("value", "floor")]
-    power = _power(10 * max((abs(v) for v in values if v is not None), default=1.0))
+    largest = max((abs(v) for v in values if v is not None), default=1.0)
+    power = math.floor(math.log10(largest)) if 0 < largest < 0.1 else 0
     unit = " ".join(part for part in (_ten(power) if power else "", first["unit"]) if part)
-    scales: dict[str, tuple[float, int | None]] = {"wasserstein1": (1.0, power), "separation_power": (100.0, 0), "ks": (100.0, 0)}
+    scales = {"wasserstein1": (1.0, power, 3), "separation_power": (100.0, 0, 2), "ks": (100.0, 0, 2)}
     rows = []
     for name, entry in entries.items():
-        rows.append((name, tuple(cell(entry[d], factor=f, power=p, most=4) for d, (f, p) in scales.items())))
-    floors = tuple(quantity(_times(first[d]["floor"], f), None, p, most=4) for d, (f, p) in scales.items())
-    return Small((f"W₁ [{unit}]" if unit else "W₁", "S [%]", "KS [%]"), tuple(rows), floors)
+        rows.append((name, tuple(cell(entry[d], factor=f, power=p, most=m) for d, (f, p, m) in scales.items())))
+    floors = tuple(quantity(_times(first[d]["floor"], f), None, p, m) for d, (f, p, m) in scales.items())
+    return Small((("W₁", unit), ("S", "%"), ("KS", "%")), tuple(rows), floors)
 
 
 def distance_rows(report: Report, distance: str) -> list[Row]:
@@ -167,7 +172,7 @@ def distance_rows(report: Report, distance: str) -> list[Row]:
         cells = tuple(cell(c["observables"][o.name][distance]) for c in found)
         entry = found[0]["observables"][o.name]
         unit = entry["unit"] if distance == "wasserstein1" else ""
-        rows.append(Row(o.name.replace("_", " "), unit, cells, _floor(entry[distance]), o.name))
+        rows.append(Row(figures.with_unit(o.name.replace("_", " "), unit), cells, _floor(entry[distance]), o.name))
     return rows
 
 
@@ -177,8 +182,8 @@ def curve_rows(report: Report) -> list[Row]:
     rows = []
     for key in report.reference.curves:
         entries = [c["curves"].get(key, {}) for c in found]
-        floor = quantity(entries[0].get("floor_chi2"))
-        rows.append(Row(key.replace("_", " "), "", tuple(_curve_cell(e) for e in entries), floor, key))
+        floor = _chi2(entries[0].get("floor_chi2"), entries[0].get("ndf"))
+        rows.append(Row(key.replace("_", " "), tuple(_curve_cell(e) for e in entries), floor, key))
     return rows
 
 
@@ -189,15 +194,37 @@ def correlation_cells(report: Report) -> list[tuple[str, Cell]]:
     return [(n, Cell(quantity(e["value"]), note=quantity(e["floor"]))) for n, e in known.items()]
 
 
-def curve_note(report: Report, key: str) -> str:
-    """Agreement of one curve, in a sentence."""
-    parts = []
-    for name in report.candidates:
-        entry = report.metrics["candidates"][name]["curves"].get(key, {})
-        text = f"χ²/ndf {quantity(entry.get('chi2'))}/{entry.get('ndf', 0)}, p {quantity(entry.get('p_value'))}"
-        parts.append(f"{name}: {text}")
-    floor = report.metrics["candidates"][next(iter(report.candidates))]["curves"].get(key, {}).get("floor_chi2")
-    return "; ".join(parts) + f"; floor: χ² {quantity(floor)}."
+def curve_table(report: Report, key: str) -> Small:
+    """The agreement of one curve."""
+    entries = {name: report.metrics["candidates"][name]["curves"].get(key, {}) for name in report.candidates}
+    rows = []
+    for name, entry in entries.items():
+        far = _disagrees(entry)
+        texts = (_chi2(entry.get("chi2"), entry.get("ndf")), probability(entry.get("p_value")), quantity(entry.get("max_pull")))
+        rows.append((name, tuple(Cell(text, far) for text in texts)))
+    first = next(iter(entries.values()))
+    return Small(
+        (("χ²/ndf", ""), ("p-value", ""), ("max. pull", "")),
+        tuple(rows),
+        (_chi2(first.get("floor_chi2"), first.get("ndf")), "", ""),
+    )
+
+
+def probability(value: float | None) -> str:
+    """A p-value in two digits; below 0.0001 only that it is so."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def _chi2(value: float | None, ndf: int | None) -> str:
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.1f}/{ndf or 0}"
+
+
+def _disagrees(entry: Mapping[str, Any]) -> bool:
+    """A p-value beyond three standard deviations."""
+    p = entry.get("p_value")
+    return p is not None and bool(p < 0.0027)
 
 
 def _comparisons(report: Report) -> list[Mapping[str, Any]]:
@@ -205,9 +232,7 @@ def _comparisons(report: Report) -> list[Mapping[str, Any]]:
 
 
 def _curve_cell(entry: Mapping[str, Any]) -> Cell:
-    p = entry.get("p_value")
-    pull = quantity(entry.get("max_pull"))
-    return Cell(f"{quantity(entry.get('chi2'))}/{entry.get('ndf', 0)} ({pull})", p is not None and p < 0.0027)
+    return Cell(f"{_chi2(entry.get('chi2'), entry.get('ndf'))} ({quantity(entry.get('max_pull'))})", _disagrees(entry))
 
 
 def _scale(entry: Mapping[str, Any]) -> Cell:
@@ -232,7 +257,7 @@ def _worst(found: list[Mapping[str, Any]], distance: str, label: str) -> Row:
             shown = cell(worst[1])
             cells.append(Cell(shown.text, shown.far, worst[0].replace("_", " ")))
     floor = largest(found[0], "floor")
-    return Row(f"largest {label}", "", tuple(cells), MISSING if floor is None else _floor(floor[1]))
+    return Row(f"largest {label}", tuple(cells), MISSING if floor is None else _floor(floor[1]))
 
 
 def _studies(found: list[Mapping[str, Any]], part: str, labels: Mapping[str, str], factor: float, unit: str) -> list[Row]:
@@ -242,7 +267,7 @@ def _studies(found: list[Mapping[str, Any]], part: str, labels: Mapping[str, str
         if any(e is not None for e in entries):
             cells = tuple(Cell(MISSING) if e is None else _unmarked(e, factor) for e in entries)
             floor = next((quantity(_times(e.get("floor"), factor)) for e in entries if e is not None), MISSING)
-            rows.append(Row(label, unit, cells, floor))
+            rows.append(Row(figures.with_unit(label, unit), cells, floor))
     return rows
 
 
