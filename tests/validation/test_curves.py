@@ -12,6 +12,7 @@ from understudy.validation.curves import (
     compare_curves,
     curves,
     energy_edges,
+    influence,
     longitudinal_profile,
     pulls,
 )
@@ -210,3 +211,38 @@ def test_bad_input():
     empty = Events(Schema((Block("energy", "MeV"),)), {"energy": np.zeros(3)})
     with pytest.raises(ValueError, match="no event has an energy above zero"):
         energy_edges(empty)
+
+
+def test_paired_samples_fluctuate_together():
+    # Values that follow a hidden condition: without pairing, the error of their difference would be far too large.
+    generator = np.random.default_rng(11)
+    x, hidden, edges = generator.uniform(0, 2, 3000), generator.normal(size=3000), np.array([0.0, 1.0, 2.0])
+    chi2 = {True: [], False: []}
+    for _ in range(60):
+        values = [hidden + 0.2 * generator.normal(size=3000) for _ in range(2)]
+        for paired, kept in chi2.items():
+            a, b = (
+                Curve("c", edges, *binned_mean(x, v, edges), influence=influence(x, v, edges) if paired else None) for v in values
+            )
+            kept.append(compare_curves(a, b)["chi2"])
+    assert np.mean(chi2[False]) < 0.3
+    assert np.mean(chi2[True]) == pytest.approx(2.0, abs=4 * 2 / np.sqrt(60))
+
+
+def test_influence_of_events_gives_the_error_of_the_mean():
+    generator = np.random.default_rng(12)
+    x, v, edges = generator.uniform(-0.5, 2.5, 500), generator.normal(5, 1, 500), np.array([0.0, 1.0, 2.0])
+    v[::7] = np.nan
+    w = generator.normal(1, 0.5, 500)
+    each = influence(x, v, edges, w)
+    np.testing.assert_allclose(np.sqrt((each.astype(float) ** 2).sum(0)), binned_mean(x, v, edges, w)[1], rtol=1e-5)
+    assert (each[::7] == 0).all()
+
+
+def test_profiles_of_paired_samples_use_the_covariance_of_the_differences():
+    events = toy(400, seed=3)
+    plain, kept = longitudinal_profile(events, GEOMETRY), longitudinal_profile(events, GEOMETRY, paired=True)
+    assert plain.influence is None
+    np.testing.assert_allclose(kept.influence.astype(float).T @ kept.influence, plain.covariance, rtol=1e-4, atol=1e-12)
+    same = compare_curves(kept, longitudinal_profile(events, GEOMETRY, paired=True))
+    assert same["chi2"] == 0

@@ -35,6 +35,10 @@ from understudy.validation.settings import ClassifierSettings
 __all__ = ["ClassifierSettings", "TwoSampleTest", "neighbour_scores", "split", "two_sample_test", "weighted_auc"]
 
 JUDGES = ("low_level", "high_level", "combined", "neighbour")
+SHARED_NEIGHBOURS = 2.0**0.5
+"""Factor on the bootstrap error of the neighbour judge: its scores share neighbours, so that fewer are independent. The spread
+between independent samples was 1.2 to 1.4 times the plain bootstrap error; mutual nearest neighbours alone give near 1.3."""
+
 SMALLEST = 50
 """Events per sample below which nothing can be trained."""
 
@@ -46,8 +50,9 @@ Progress = Callable[[float, float], None]
 class TwoSampleTest:
     """Areas under the curve by judge, each with one standard deviation.
 
-    The value is the mean over seeds. The error is the larger of the spread of that mean over bootstrap replicas of the
-    tested events (each replica seen by all seeds; a pair is drawn as one) and the standard error of the mean over seeds.
+    The value is the mean over seeds. The error is the spread of that mean over bootstrap replicas of the tested events (each
+    replica seen by all seeds; a pair is drawn as one) and the standard error of the mean over seeds, which stands for the
+    events that trained, added in quadrature. On 40 independent pairs of samples their spread is 0.8 to 1.3 times that.
     """
 
     auc: Mapping[str, Estimate]
@@ -102,7 +107,9 @@ def two_sample_test(
             progress(k + 1, settings.seeds)
     scores["neighbour"].append(neighbour_scores(first, second, paired))
     resampled = _resampled(n, m, weight, settings.replicas, np.random.default_rng(seeds[0]), paired)
-    return TwoSampleTest({name: _estimate(s, labels, weight, resampled) for name, s in scores.items()}, training)
+    found = {name: _estimate(s, labels, weight, resampled) for name, s in scores.items()}
+    shared = found["neighbour"]
+    return TwoSampleTest({**found, "neighbour": Estimate(shared.value, SHARED_NEIGHBOURS * shared.error)}, training)
 
 
 def _prepared(events: Events | Inputs, weights: Array | None, geometry: Calorimeter | None) -> tuple[Inputs, Array]:
@@ -229,7 +236,7 @@ def _estimate(scores: list[Array], labels: Array, weights: Array, resampled: Arr
         replicas.append(np.asarray(weighted_auc(score[old], score[new], resampled[:, old], resampled[:, new])))
     statistical = float(np.nanstd(np.mean(replicas, axis=0), ddof=1))
     of_seeds = float(np.std(values, ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return Estimate(float(np.mean(values)), max(statistical, float(of_seeds)))
+    return Estimate(float(np.mean(values)), float(np.hypot(statistical, of_seeds)))
 
 
 def _resampled(n: int, m: int, weights: Array, replicas: int, generator: np.random.Generator, paired: bool) -> Array:

@@ -112,7 +112,7 @@ class _Study:
         if self.geometry is None:
             return Sample(name, events, values, {}, None, paired)
         edges = energy_edges(self.chosen.reference, self.geometry, self.settings.energy_bins)
-        lines = curves(events, self.geometry, edges, _generator(self.seed, "curves", name), values)
+        lines = curves(events, self.geometry, edges, _generator(self.seed, "curves", name), values, paired)
         cells = shower_cells(events, self.geometry)
         keep = slice(None) if events.mask is None else events.mask
         weights = None if events.weights is None else events.weights[keep]

@@ -7,8 +7,10 @@ energy, and the longitudinal profile. Two curves $a, b$ agree if
 
 $$\chi^2 = (a - b)^T (C_a + C_b)^{-1} (a - b)$$
 
-is as expected for as many degrees of freedom; the covariance is diagonal where bins hold different events. A bin with
-too few events is empty: it takes no part in the chi-squared, and how many bins only one curve fills is said.
+is as expected for as many degrees of freedom; the covariance is diagonal where bins hold different events. Two samples at
+the same conditions event by event fluctuate together (a width depends on the entry point): for means $C$ is then that of
+the events' differences, with $u_i = w_i (v_i - \langle v \rangle) / \sum w$ of either sample, $\sum_i (u^b_i - u^a_i)^2$.
+A bin with too few events is empty: it takes no part in the chi-squared, and how many bins only one curve fills is said.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Curve:
         x_unit: its unit.
         covariance: `(k, k)` where the bins share events, else None.
         ticks: names of the bins where they have names (layers).
+        influence: what each event moves each bin by, `(n, k)`; kept only where the events are to be compared with those of
+            another curve row by row.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Curve:
     x_unit: str = "MeV"
     covariance: Array | None = None
     ticks: tuple[str, ...] = ()
+    influence: Array | None = None
 
 
 def energy_edges(events: Events, geometry: Calorimeter | None = None, bins: int = 8) -> Array:
@@ -84,6 +89,7 @@ def curves(
     edges: Array,
     generator: np.random.Generator,
     values: Mapping[str, Array] | None = None,
+    paired: bool = False,
 ) -> dict[str, Curve]:
     """Every curve of a calorimeter by name.
 
@@ -93,6 +99,7 @@ def curves(
         edges: energy bins [MeV], those of the reference for all samples that are to be compared (`energy_edges`).
         generator: draws the bootstrap replicas behind the errors of the resolution.
         values: observables of these events where they are known already, from `evaluate`.
+        paired: keep what each event contributes to means, for comparisons of samples at the same conditions row by row.
     """
     chosen = [o for o in observables_for(events.schema, geometry) if o.name.startswith(AGAINST_ENERGY)]
     known = evaluate(events, geometry, [o for o in chosen if values is None or o.name not in values])
@@ -104,14 +111,15 @@ def curves(
     for o in chosen:
         y, error = binned_mean(energy, known[o.name], edges, weights)
         label = rf"$\langle$ {o.label} $\rangle$"
-        found.append(Curve(f"{o.name}_vs_energy", edges, y, error, o.unit, label, x_label))
+        each = influence(energy, known[o.name], edges, weights) if paired else None
+        found.append(Curve(f"{o.name}_vs_energy", edges, y, error, o.unit, label, x_label, influence=each))
     if known_incident:
         for kind, label in (("central", r"$\sigma_{68} / \langle E \rangle$"), ("rms", r"$\sigma / \langle E \rangle$")):
             y, error = binned_resolution(energy, known["response"], edges, generator, kind, weights)
             name = "resolution_vs_energy" if kind == "central" else "resolution_rms_vs_energy"
             found.append(Curve(name, edges, y, error, "", label, x_label))
     if len(geometry.layers) > 1:
-        found.append(longitudinal_profile(events, geometry))
+        found.append(longitudinal_profile(events, geometry, paired))
     return {c.name: c for c in found}
 
 
@@ -127,6 +135,19 @@ def binned_mean(x: Array, values: Array, edges: Array, weights: Array | None = N
     mean = np.where(filled, np.bincount(index, w * v, k) / safe, np.nan)
     spread = np.bincount(index, (w * (v - mean[index])) ** 2, k)
     return mean, np.sqrt(spread) / np.where(filled, safe, np.nan)
+
+
+def influence(x: Array, values: Array, edges: Array, weights: Array | None = None) -> Array:
+    """How far each event moves the means of `binned_mean`, `(n, k)`; the sum of its squares is their error squared."""
+    w = np.ones(len(x)) if weights is None else weights
+    mean, _ = binned_mean(x, values, edges, w)
+    index, inside = _bins(x, values, edges)
+    rows = np.flatnonzero(inside)
+    found = np.zeros((len(x), len(mean)), np.float32)
+    total = np.bincount(index[rows], w[rows], len(mean))
+    safe = np.where(total != 0, total, 1.0)
+    found[rows, index[rows]] = np.nan_to_num(w[rows] * (values[rows] - mean[index[rows]]) / safe[index[rows]])
+    return found
 
 
 def binned_resolution(
@@ -164,7 +185,7 @@ def binned_resolution(
     return y, error
 
 
-def longitudinal_profile(events: Events, geometry: Calorimeter) -> Curve:
+def longitudinal_profile(events: Events, geometry: Calorimeter, paired: bool = False) -> Curve:
     """Mean energy of each layer over the incident energy (over the sum of the cells where that is unknown).
 
     The layers share their events, so that the curve carries its covariance.
@@ -176,10 +197,12 @@ def longitudinal_profile(events: Events, geometry: Calorimeter) -> Curve:
     w = np.ones(len(shares)) if events.weights is None else events.weights[valid]
     k = len(geometry.layers)
     mean, covariance = np.full(k, np.nan), np.full((k, k), np.nan)
+    each = np.zeros((len(events), k), np.float32)
     if _filled(w.sum(), (w**2).sum()):
         mean = w @ shares / w.sum()
         moved = w[:, None] * (shares - mean)
         covariance = moved.T @ moved / w.sum() ** 2
+        each[valid] = moved / w.sum()
     error = np.sqrt(np.diag(covariance))
     label = (
         r"$\langle E / E_\mathrm{inc} \rangle$"
@@ -187,13 +210,15 @@ def longitudinal_profile(events: Events, geometry: Calorimeter) -> Curve:
         else r"$\langle E / E_\mathrm{tot} \rangle$"
     )
     edges = np.arange(k + 1) - 0.5
-    return Curve("longitudinal_profile", edges, mean, error, "", label, "layer", "", covariance, geometry.layer_names)
+    kept = each if paired else None
+    return Curve("longitudinal_profile", edges, mean, error, "", label, "layer", "", covariance, geometry.layer_names, kept)
 
 
 def pulls(a: Curve, b: Curve) -> Array:
     """Difference over its error in each bin, `(k,)`; NaN where either curve is empty, 0 where equal without error."""
     _same_bins(a, b)
-    difference, error = b.y - a.y, np.hypot(a.error, b.error)
+    joint = _joint_covariance(a, b)
+    difference, error = b.y - a.y, np.hypot(a.error, b.error) if joint is None else np.sqrt(np.diag(joint))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((difference == 0) & (error == 0), 0.0, difference / error)
 
@@ -214,13 +239,23 @@ def compare_curves(a: Curve, b: Curve) -> dict[str, float]:
     if not used.any():
         return {"chi2": np.nan, "ndf": 0, "p_value": np.nan, "max_pull": np.nan, "empty": empty}
     if a.covariance is not None and b.covariance is not None:
-        inverse, ndf = linalg.pinvh((a.covariance + b.covariance)[np.ix_(used, used)], return_rank=True)
+        joint = _joint_covariance(a, b)
+        both = a.covariance + b.covariance if joint is None else joint
+        inverse, ndf = linalg.pinvh(both[np.ix_(used, used)], return_rank=True)
         difference = (b.y - a.y)[used]
         chi2 = float(difference @ inverse @ difference)
     else:
         chi2, ndf = float((pull[used] ** 2).sum()), int(used.sum())
     p_value = float(stats.chi2.sf(chi2, ndf)) if ndf else np.nan
     return {"chi2": chi2, "ndf": int(ndf), "p_value": p_value, "max_pull": float(np.abs(pull[used]).max()), "empty": empty}
+
+
+def _joint_covariance(a: Curve, b: Curve) -> Array | None:
+    """Covariance `(k, k)` of the difference of curves whose events are compared row by row, else None."""
+    if a.influence is None or b.influence is None:
+        return None
+    moved = b.influence.astype(np.float64) - a.influence
+    return np.asarray(moved.T @ moved)
 
 
 def _same_bins(a: Curve, b: Curve) -> None:

@@ -132,7 +132,8 @@ def network_logits(
     """Train a small dense network and answer for `test`.
 
     Args:
-        train: features `(n, d)`; standardised here, with the constants of this sample.
+        train: features `(n, d)`; standardised here, with the constants of this sample, and held within 8 standard deviations,
+            so that a single far event does not rule the training.
         labels: 0 for the reference, 1 for the candidate, `(n,)`.
         weights: non-negative weights `(n,)` of mean 1.
         test: features `(m, d)`.
