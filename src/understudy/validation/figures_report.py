@@ -110,7 +110,7 @@ def neighbour_panels(report: Report) -> list[Panel]:
         row = order[int(place * (len(order) - 1))]
         for name, sample in report.candidates.items():
             picture = _neighbours(report.geometry, reference[row : row + 1], sample.events[:SEARCHED], name)
-            found.append(Panel(f"{word} energy: {name}", picture))
+            found.append(Panel(f"Shower of {word} energy, nearest in {name}", picture))
     return found
 
 
@@ -121,12 +121,12 @@ def distance_panels(report: Report) -> list[Panel]:
         return []
     first = next(iter(studies.values()))
     close = of_structure.distances_figure(
-        "from each shower to the training sample",
+        "from each shower to the nearest of the training sample",
         ("unseen reference", first.heldout_to_training),
         {name: s.generated_to_training for name, s in studies.items()},
     )
     far = of_structure.distances_figure(
-        "from each unseen reference shower to",
+        "from each unseen reference shower to the nearest of",
         ("as many training showers", first.heldout_to_reference),
         {name: s.heldout_to_generated for name, s in studies.items()},
     )
