@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from understudy.validation.structure import CellMoments, compare_structure, correlation_difference
+from understudy.validation.structure import CellMoments, compare_structure, correlation_difference, structure_errors
 
 
 def sample(n=500, d=7, seed=1):
@@ -90,3 +90,27 @@ def test_bad_input():
         correlation_difference(CellMoments.of(sample()), CellMoments.of(sample(d=3)))
     with pytest.raises(ValueError, match="cannot be added"):
         CellMoments.of(sample()) + CellMoments.of(sample(d=3))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_jackknife_errors_are_the_spread_of_repeated_samples(paired):
+    mixing = np.eye(7) + 0.3 * np.random.default_rng(0).random((7, 7))
+    found, errors = [], []
+    for k in range(60):
+        generator = np.random.default_rng(100 + k)
+        first, second, third = generator.gamma(2.0, 50.0, (3, 400, 7)) @ mixing
+        a, b = first, 0.7 * (first if paired else second) + 0.5 * third
+        b[:, 0] *= generator.gamma(4.0, 0.25, 400)
+        found.append(list(compare_structure(CellMoments.of(a), CellMoments.of(b)).values()))
+        errors.append(list(structure_errors((a, None), (b, None), paired).values()))
+    ratio = np.sqrt(np.mean(np.square(errors), axis=0)) / np.std(found, axis=0, ddof=1)
+    assert (abs(np.log(ratio)) < np.log([1.5, 1.5, 2.0])).all(), ratio  # the last is a median, of which it is less sure
+
+
+def test_jackknife_needs_groups_with_moments():
+    cells = sample(50)
+    with pytest.raises(ValueError, match="10 groups"):
+        structure_errors((cells[:9], None), (cells, None))
+    weights = np.ones(50)
+    weights[::10] = -1.0
+    assert all(np.isnan(e) for e in structure_errors((cells, weights), (cells, None)).values())

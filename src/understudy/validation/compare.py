@@ -27,8 +27,11 @@ from understudy.validation.observables import Observable, evaluate, observables_
 from understudy.validation.report import Report, Sample
 from understudy.validation.selection import Selection, digest, select
 from understudy.validation.settings import ValidationSettings
-from understudy.validation.structure import CellMoments, compare_structure
+from understudy.validation.structure import GROUPS, CellMoments, compare_structure, structure_errors
 from understudy.validation.verdict import conclude, judge
+
+MOST_JACKKNIFED = 1000
+"""Cells above which the errors of correlations would take too much memory."""
 
 Progress = Callable[[float, float], None]
 
@@ -113,11 +116,14 @@ class _Study:
             return Sample(name, events, values, {}, None, paired)
         edges = energy_edges(self.chosen.reference, self.geometry, self.settings.energy_bins)
         lines = curves(events, self.geometry, edges, _generator(self.seed, "curves", name), values, paired)
-        cells = shower_cells(events, self.geometry)
-        keep = slice(None) if events.mask is None else events.mask
-        weights = None if events.weights is None else events.weights[keep]
-        moments = CellMoments.of(cells[keep], weights, cells.shape[1] <= self.settings.most_correlated)
+        cells, weights = self._detected(events)
+        moments = CellMoments.of(cells, weights, cells.shape[1] <= self.settings.most_correlated)
         return Sample(name, events, values, lines, moments, paired, self._studied(name, events))
+
+    def _detected(self, events: Events) -> tuple[Array, Array | None]:
+        """Cells and weights of the events that have any."""
+        keep = slice(None) if events.mask is None else events.mask
+        return shower_cells(events, self.geometry)[keep], None if events.weights is None else events.weights[keep]
 
     def _studied(self, name: str, events: Events) -> near.NeighbourStudy | None:
         if self.geometry is None or self.train is None or events is self.chosen.reference:
@@ -201,7 +207,11 @@ class _Study:
         if mine is None or floor is None or theirs is None or mine.scatter.ndim != 2:
             return {}
         values, floors = compare_structure(mine, theirs), compare_structure(mine, floor)
-        return {name: {"value": values[name], "floor": floors[name]} for name in values}
+        known = self._detected(self.reference.events), self._detected(sample.events)
+        paired = sample.paired and len(known[0][0]) == len(known[1][0]) == len(sample.events)
+        enough = min(len(cells) for cells, _ in known) >= GROUPS and len(mine.mean) <= MOST_JACKKNIFED
+        errors = structure_errors(*known, paired) if enough else dict.fromkeys(values, float("nan"))
+        return {name: {"value": values[name], "error": errors[name], "floor": floors[name]} for name in values}
 
     def _neighbours(self, sample: Sample) -> dict[str, dict[str, float | None]]:
         """Fractions and ratios of the neighbour study, with binomial errors of the fractions."""
