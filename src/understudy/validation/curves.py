@@ -2,8 +2,8 @@ r"""Curves: how a mean or a width depends on the energy, with errors, compared b
 
 The response $\langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$, the resolution
 $\sigma(E_\mathrm{tot} / E_\mathrm{inc}) / \langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$, widths (fig. 20 of P. Klein,
-"WGANs for simulation of e.m. showers in ATLAS calorimeter", there against the sum of the cells), layer fractions and the shower core against the incident
-energy, and the longitudinal profile. Two curves $a, b$ agree if
+"WGANs for simulation of e.m. showers in ATLAS calorimeter", there against the sum of the cells), layer fractions and the
+shower core against the incident energy, and the longitudinal profile. Two curves $a, b$ agree if
 
 $$\chi^2 = (a - b)^T (C_a + C_b)^{-1} (a - b)$$
 

@@ -1,7 +1,8 @@
 """`metrics.json`, format 1: what a validation found, for tools and for people.
 
 Every distance and every AUC comes with its error (one standard deviation) and its floor (the same quantity between two
-disjoint reference samples of the candidate's sizes); ratios of neighbour distances have a floor only. A number that is not defined is written as null, and `nulls` says why, by its path. The
+disjoint reference samples of the candidate's sizes); ratios of neighbour distances have a floor only. A number that is not
+defined is written as null, and `nulls` says why, by its path. The
 first candidate fills the keys at the top level; every candidate, the first one too, is under `candidates` with the same
 keys. Further keys are kept when a file is read and written again.
 """
