@@ -41,8 +41,13 @@ def test_resolved_recipe_says_every_default(words):
         (("stages", 1, "model", "noise"), "many", r"noise.*found 'many'"),
         (("stages", 1, "model", "generator", "widht"), 3, "unknown key 'widht' .did you mean 'width'"),
         (("stages", 0, "transforms", 0, "kind"), "divide", "no kind 'divide' in transforms"),
-        (("stages", 1, "training", "epoch"), 3, "epoch"),
-        (("split", "train"), 0.9, "add up to"),
+        (("stages", 1, "training", "epoch"), 3, r"^recipe\.stages\.1\.training: unknown key 'epoch' .did you mean 'epochs'.*allowed"),
+        (("split", "train"), 0.9, r"^recipe\.split: train, validation and test add up to 1\.4, more than 1$"),
+        (("select",), {"total_energy": [5, 1]}, "the range of 'total_energy' goes from 5 to 1"),
+        (("select",), {"total_energy": [5]}, r"^recipe\.select\.total_energy: entry '1' is missing"),
+        (("needs",), {"first": {"rn": "x"}}, r"^recipe\.needs\.first: the key 'run' is missing"),
+        (("baseline", "produces"), "total_energy", "the baseline produces 'total_energy'"),
+        (("alternatives", "parametric-atlas"), "geant4-atlas-lar", "which is the reference's own kind"),
         (("seed",), -1, "seed"),
         (("name",), "a/b", "name"),
         (("reference", "kind"), "geant5", "no kind 'geant5' in references"),
@@ -89,6 +94,22 @@ def test_data_and_seed_of_the_command_line_replace_those_of_the_recipe():
     assert changed.seed == 9
     assert recipe.seed == 1
     assert changed.fingerprint != recipe.fingerprint
+
+
+def test_an_error_in_a_long_recipe_is_still_short(words):
+    words["stages"][1]["produces"] = "total_energy"
+    with pytest.raises(ValueError, match="which 'derived' does not name|must produce") as caught:
+        Recipe.from_dict(words)
+    assert len(str(caught.value)) < 120
+
+
+def test_a_file_and_a_simulator_are_not_asked_for_together():
+    with pytest.raises(ValueError, match="give --data or --reference, not both"):
+        Recipe.load("atlas-photon-89").using(data="mine.h5", reference="geant4")
+    assert Recipe.load("atlas-photon-89").using(data="mine.h5", reference="file").reference.arguments["path"] == "mine.h5"
+    with pytest.raises(ValueError, match="events must be at least 1, not 0"):
+        Recipe.load("quickstart").using(events=0)
+    assert Recipe.load("quickstart").using(events=7).events == 7
 
 
 def test_references_by_name():

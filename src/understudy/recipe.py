@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory
@@ -118,7 +127,29 @@ class Recipe(_Section):
         for stage in self.stages[:-1]:
             if stage.produces not in self.derived:
                 raise ValueError(f"a stage produces {stage.produces!r}, which 'derived' does not name")
+        if self.baseline is not None and self.baseline.produces != "response":
+            raise ValueError(f"the baseline produces {self.baseline.produces!r}; it must produce 'response'")
         return self
+
+    @model_validator(mode="after")
+    def _references_have_names_of_their_own(self) -> Self:
+        if self.reference.kind in self.alternatives:
+            raise ValueError(f"'alternatives' names {self.reference.kind!r}, which is the reference's own kind; rename it")
+        return self
+
+    @field_validator("select")
+    @classmethod
+    def _ranges_are_in_order(cls, select: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in select.items():
+            if not low <= high:
+                raise ValueError(f"the range of {name!r} goes from {low:g} to {high:g}; give the lower end first")
+        return select
+
+    @property
+    def baseline_name(self) -> str:
+        """What the baseline is called in the report: its model's kind."""
+        kind = "" if self.baseline is None else self.baseline.model.kind
+        return f"{kind} baseline" if kind == self.name else kind
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "recipe") -> Recipe:
@@ -128,7 +159,7 @@ class Recipe(_Section):
         try:
             return cls.model_validate(dict(data))
         except ValidationError as error:
-            raise ValueError(explain(error, where)) from None
+            raise ValueError(explain(error, where, cls)) from None
 
     @classmethod
     def load(cls, name: str | Path) -> Recipe:
@@ -153,15 +184,31 @@ class Recipe(_Section):
         """A hash of the resolved recipe: same fingerprint, same run."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    def using(self, *, data: str | Path | None = None, reference: str | None = None, seed: int | None = None) -> Recipe:
-        """This recipe with another data file, another reference by name, or another seed."""
+    def using(
+        self,
+        *,
+        data: str | Path | None = None,
+        reference: str | None = None,
+        seed: int | None = None,
+        events: int | None = None,
+    ) -> Recipe:
+        """This recipe with another data file, another reference by name, another seed, or another number of events.
+
+        Raises:
+            ValueError: no reference of that name, a file as well as a reference that simulates, or a number out of range.
+        """
         changes: dict[str, Any] = {}
-        if seed is not None:
-            changes["seed"] = seed
+        for name, value, lowest in (("seed", seed, 0), ("events", events, 1)):
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, not {value}")
+            if value is not None:
+                changes[name] = value
         if reference is not None:
             changes["reference"] = self.reference_called(reference)
         if data is not None:
             old: Factory = changes.get("reference", self.reference)
+            if reference is not None and old.kind != "file":
+                raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
             kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
             changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
         return self.model_copy(update=changes)

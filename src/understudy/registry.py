@@ -28,6 +28,8 @@ _ROOMS: dict[str, dict[str, Callable[..., Any]]] = {}
 _FILLED: set[str] = set()
 _PACKAGES = {"projections": "transforms", "objectives": "models.objectives", "penalties": "models.penalties"}
 """Rooms whose modules live in a package of another name."""
+ARGUMENTS = "Arguments"
+"""Name of the models that constructors' arguments are checked with; their fields are called `x_` and the argument's name."""
 
 
 class _Given:
@@ -182,19 +184,56 @@ def _parts(room: str, value: Any, where: str) -> Any:
 def validate(fields: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check `arguments` with pydantic; `fields` maps names to (type, default)."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    model = create_model("Arguments", __config__=config, **{f"x_{k}": v for k, v in fields.items()})
+    model = create_model(ARGUMENTS, __config__=config, **{f"x_{k}": v for k, v in fields.items()})
     try:
         result = model(**{f"x_{k}": v for k, v in arguments.items()})
     except ValidationError as error:
-        raise ValueError(explain(error, where)) from None
+        raise ValueError(explain(error, where, model)) from None
     return {k: getattr(result, f"x_{k}") for k in fields}
 
 
-def explain(error: ValidationError, where: str) -> str:
-    """A pydantic error as one sentence that names the key and what was found."""
+def explain(error: ValidationError, where: str, model: type[BaseModel] | None = None) -> str:
+    """A pydantic error as one sentence that names the key and what was found.
+
+    Args:
+        error: what pydantic found; its first problem is told.
+        where: what was read, to begin the sentence with.
+        model: what it was checked against, to say which keys are allowed.
+    """
     first = error.errors()[0]
-    path = ".".join(str(p) for p in first["loc"]).removeprefix("x_")
+    path = [str(p) for p in first["loc"]]
+    allowed = _fields_at(model, path[:-1])
+    if path and model is not None and model.__name__ == ARGUMENTS:
+        path[0] = path[0].removeprefix("x_")
+    place, inside = ".".join([where, *path]), ".".join([where, *path[:-1]])
     if first["type"] == "missing":
-        return f"{where}: the key {path!r} is missing"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where}.{path}: {message}, found {first['input']!r}"
+        return f"{inside}: {'entry' if path[-1].isdecimal() else 'the key'} {path[-1]!r} is missing"
+    if first["type"] == "extra_forbidden":
+        choice = f"{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}" if allowed else "; leave it out"
+        return f"{inside}: unknown key {path[-1]!r}{choice}"
+    own = first.get("ctx", {}).get("error")
+    if first["type"] == "value_error" and own is not None:  # the sentence of a check of our own
+        return f"{place}: {own}"
+    return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}, found {_shortened(repr(first['input']))}"
+
+
+def _fields_at(model: type[BaseModel] | None, path: list[str]) -> list[str]:
+    """Names of the fields of the model that `path` leads to inside `model`; empty if it leads to none."""
+    for step in path:
+        if step.isdecimal():
+            continue
+        if model is None or step not in model.model_fields:
+            return []
+        model = _model_in(model.model_fields[step].annotation)
+    return [] if model is None else list(model.model_fields)
+
+
+def _model_in(hint: Any) -> type[BaseModel] | None:
+    """The first model in an annotation such as `list[Model]` or `Model | None`."""
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return hint
+    return next((found for part in typing.get_args(hint) if (found := _model_in(part))), None)
+
+
+def _shortened(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
