@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from understudy.networks.dense import Dense
 from understudy.registry import factory
@@ -85,3 +86,30 @@ def test_every_activation_and_layer_norm_build_and_are_finite(activation):
 def test_wrong_recipe_words_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         factory("networks", {"kind": "dense", **arguments}, "model.generator")
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_small_fractions_are_as_precise_as_the_hidden_layers(output):
+    network = Dense(inputs=8, outputs=40, output=output, rng=torch.Generator().manual_seed(2)).eval()
+    with torch.no_grad():
+        network.layers[-2].weight *= 30  # outputs between 1 and 1e-20
+    twin = Dense(inputs=8, outputs=40, output=output).double().eval()
+    twin.load_state_dict(network.state_dict())
+    x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    ours, exact = network(x), twin(x.double())
+    assert ours.dtype == torch.float32
+    kept = (exact > 1e-12) & (exact < 1e-3)
+    assert kept.sum() > 100
+    assert ((ours - exact).abs() / exact)[kept].max() < 1e-5
+    rounded = nn.functional.linear(network.layers[:-2](x), network.layers[-2].weight)
+    single = rounded.softmax(-1) if output == "softmax" else rounded.sigmoid()
+    assert ((single - exact).abs() / exact)[kept].max() > ((ours - exact).abs() / exact)[kept].max()
+
+
+def test_training_stays_in_single_precision():
+    network = Dense(inputs=4, outputs=5, output="softmax")
+    seen = []
+    network.layers[-2].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    network(torch.randn(3, 4))
+    network.eval()(torch.randn(3, 4))
+    assert seen == [torch.float32, torch.float64]

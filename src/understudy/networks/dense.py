@@ -36,6 +36,7 @@ _OUTPUTS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
 }
+_EXPONENTIAL = ("softmax", "softplus", "sigmoid")
 
 
 @register("networks", "dense")
@@ -77,17 +78,32 @@ class Dense(nn.Module):
             if layer_norm:
                 modules.append(nn.LayerNorm(after))
             modules.append(_ACTIVATIONS[activation](slope))
-        modules += [_linear(sizes[-1], outputs, init, rng), _OUTPUTS[output]()]
+        exact = output in _EXPONENTIAL
+        modules += [_linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), _OUTPUTS[output]()]
         self.layers = nn.Sequential(*modules)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, inputs)` to `(n, outputs)`."""
         y: Tensor = self.layers(x)
-        return y
+        return y.to(x.dtype)
 
 
-def _linear(inputs: int, outputs: int, init: Init, rng: torch.Generator | None) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+class PreciseLinear(nn.Linear):
+    """A linear map evaluated in double precision, except in training.
+
+    An exponential behind it turns absolute errors of its output into relative ones: with outputs of about ten, the rounding of
+    single precision moves a softmax by some 1e-5, and moves it differently in every engine that runs the network.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(n, in_features)` to `(n, out_features)`: double precision in evaluation, that of `x` in training."""
+        if self.training:
+            return super().forward(x)
+        return nn.functional.linear(x.double(), self.weight.double(), self.bias.double())
+
+
+def _linear(inputs: int, outputs: int, init: Init, rng: torch.Generator | None, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
+    layer = kind(inputs, outputs, device="meta").to_empty(device="cpu")
     bound = (6 / (inputs + outputs if init == "glorot-uniform" else max(inputs, 1))) ** 0.5
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=rng)
