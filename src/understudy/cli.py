@@ -6,13 +6,16 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from understudy.cli_errors import CommandInterruptedError, Commands, fail, sentence, show_warning
+
 app = typer.Typer(
     name="understudy",
-    no_args_is_help=True,
+    cls=Commands,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,15 +28,24 @@ Begin with `understudy run quickstart`, see `understudy recipes`, and look into 
 
 RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe (see `understudy recipes`) or path of a YAML file.")]
 DataFile = Annotated[
-    Path | None, typer.Option("--data", help="HDF5 or npz file of reference events, in place of the recipe's own reference.")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="HDF5 or npz file of reference events (MeV, mm), in place of the recipe's own reference.",
+    ),
 ]
 ReferenceName = Annotated[
-    str | None, typer.Option("--reference", help="Another reference of the recipe by name: geant4, parametric, ...")
+    str | None,
+    typer.Option("--reference", help="A simulator of the recipe's `alternatives`, by name: geant4, parametric, ..."),
+]
+EventsUsed = Annotated[
+    int | None,
+    typer.Option("--events", "-n", help="Events to simulate, or to use of the file; the recipe's own number if absent.", min=1),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number; the recipe's own if absent.", min=0)]
 OutDir = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the run; runs/NAME if absent.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; it ends as if it had not been interrupted.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that directory.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run there, once the new events are read.")]
 
 
 @app.command()
@@ -43,6 +55,7 @@ def run(
     out: OutDir = None,
     seed: Seed = None,
     reference: ReferenceName = None,
+    events: EventsUsed = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -51,14 +64,26 @@ def run(
     Leaves in the run's directory: recipe.yaml (resolved), manifest.json, history.json, checkpoints/, samples.h5, report/
     and bundle/.
 
+    Interrupted with Ctrl-C or killed, the same command with `--resume` goes on and ends the same.
+
     Example: `understudy run atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
     """
     from understudy.console import Console
-    from understudy.journey import run as journey
 
     console = Console()
+    with console.loading():
+        from understudy.journey import run as journey
+
     finished = journey(
-        recipe, data=data, out=out, seed=seed, reference=reference, resume=resume, overwrite=overwrite, console=console
+        recipe,
+        data=data,
+        out=out,
+        seed=seed,
+        reference=reference,
+        events=events,
+        resume=resume,
+        overwrite=overwrite,
+        console=console,
     )
     console.summary(finished.report.summary_rows(), title=f"{finished.recipe.name}: {finished.report.metrics['verdict']}")
     console.wrote(finished.directory / "report" / "report.html", "report")
@@ -73,7 +98,13 @@ def simulate(
     reference: ReferenceName = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random number.", min=0)] = 1,
     processes: Annotated[
-        int | None, typer.Option("--processes", "-j", help="Processes, where the reference can use several.", min=1)
+        int | None,
+        typer.Option(
+            "--processes",
+            "-j",
+            help="Processes of Geant4, all cores if absent; they do not change the output.",
+            min=1,
+        ),
     ] = None,
 ) -> None:
     """Make reference events with a recipe's simulator: Geant4, a parametrisation, ...
@@ -83,9 +114,11 @@ def simulate(
     Example: `understudy simulate lhcb-ecal -n 200 --reference geant4 --seed 7 --out showers.h5`
     """
     from understudy.console import Console
-    from understudy.steps import simulate_to_file
 
     console = Console()
+    with console.loading():
+        from understudy.steps import simulate_to_file
+
     path = simulate_to_file(recipe, events, out, reference=reference, seed=seed, processes=processes, console=console)
     console.wrote(path, f"{events:,} events")
 
@@ -97,6 +130,7 @@ def train(
     out: OutDir = None,
     seed: Seed = None,
     reference: ReferenceName = None,
+    events: EventsUsed = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -105,11 +139,21 @@ def train(
     Example: `understudy train atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
     """
     from understudy.console import Console
-    from understudy.steps import train_only
 
     console = Console()
+    with console.loading():
+        from understudy.steps import train_only
+
     directory = train_only(
-        recipe, data=data, out=out, seed=seed, reference=reference, resume=resume, overwrite=overwrite, console=console
+        recipe,
+        data=data,
+        out=out,
+        seed=seed,
+        reference=reference,
+        events=events,
+        resume=resume,
+        overwrite=overwrite,
+        console=console,
     )
     console.wrote(directory / "checkpoints", "checkpoints")
     console.wrote(directory / "history.json", "history")
@@ -120,7 +164,7 @@ def sample(
     bundle: Annotated[Path, typer.Argument(help="Directory of a bundle, or of the run that holds it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 or npz file to write.")],
     conditions: Annotated[
-        Path | None, typer.Option("--conditions", help="File whose conditions are simulated, row by row.")
+        Path | None, typer.Option("--conditions", help="HDF5 or npz file whose conditions (MeV, mm) are simulated, row by row.")
     ] = None,
     events: Annotated[
         int | None,
@@ -136,12 +180,17 @@ def sample(
 ) -> None:
     """Generate events with a bundle. Interrupted, the same command goes on where it stopped.
 
+    Events whose conditions lie outside the trained range are simulated all the same, with a warning, and flagged in the data set
+    `out_of_domain`.
+
     Example: `understudy sample runs/a89/bundle --conditions atlas_photons.h5 -n 1000 --out generated.h5`
     """
     from understudy.console import Console
-    from understudy.steps import sample_bundle
 
     console = Console()
+    with console.loading():
+        from understudy.steps import sample_bundle
+
     path, flagged = sample_bundle(
         bundle, out, conditions=conditions, events=events, seed=seed, chunk=chunk, workers=workers, console=console
     )
@@ -157,7 +206,11 @@ def validate(
         str | None, typer.Option("--recipe", help="Prepare all files as this recipe does (crop, thresholds, ranges).")
     ] = None,
     geometry: Annotated[
-        str | None, typer.Option("--geometry", help="Geometry of the responses, where the files do not name it.")
+        str | None,
+        typer.Option(
+            "--geometry",
+            help="Geometry where the files do not name it: atlas-em-89, lhcb-ecal, FILE.xml:particle.",
+        ),
     ] = None,
     floor: Annotated[
         Path | None,
@@ -167,12 +220,16 @@ def validate(
 ) -> None:
     """Compare files of events with a reference: distances, classifier test, each with its noise floor.
 
+    The same observables and settings as at the end of `run`, for events of whoever made them. Energies are in MeV, lengths in mm.
+
     Example: `understudy validate geant4.h5 generated.h5 --recipe atlas-photon-89 --out report`
     """
     from understudy.console import Console
-    from understudy.steps import validate_files
 
     console = Console()
+    with console.loading():
+        from understudy.steps import validate_files
+
     report = validate_files(reference, candidates, out, recipe=recipe, geometry=geometry, floor=floor, seed=seed, console=console)
     console.summary(report.summary_rows(), title=f"verdict: {report.metrics['verdict']}")
     console.wrote(out / "report.html", "report")
@@ -189,9 +246,11 @@ def export(
     Example: `understudy export runs/a89 --out a89-bundle`
     """
     from understudy.console import Console
-    from understudy.steps import export_run
 
     console = Console()
+    with console.loading():
+        from understudy.steps import export_run
+
     bundle = export_run(run, out, console=console)
     console.wrote(bundle, "bundle")
 
@@ -221,9 +280,11 @@ def info(path: Annotated[Path, typer.Argument(help="A file of events, a bundle, 
     Example: `understudy info atlas_photons.h5`
     """
     from understudy.console import Console
-    from understudy.inspection import describe
 
     console = Console()
+    with console.loading():
+        from understudy.inspection import describe
+
     for title, rows in describe(path).items():
         console.summary(rows, title=title)
 
@@ -239,52 +300,26 @@ def version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Options of the program itself; without a command, say what there is."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Run the command line; errors are one sentence and a non-zero status, never a traceback."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = show_warning  # type: ignore[assignment]
     try:
-        app(standalone_mode=False)
-    except KeyboardInterrupt as stop:
-        _fail(str(stop) or "interrupted", 130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        status = app(standalone_mode=False)
+    except (CommandInterruptedError, KeyboardInterrupt) as stop:
+        fail(str(stop) or "interrupted", 130)
     except Exception as error:
         if os.environ.get("UNDERSTUDY_TRACEBACK"):
             raise
-        _fail(_sentence(error), int(getattr(error, "exit_code", 1)))
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, in one line."""
-    if hasattr(error, "format_message"):  # click's own: a wrong option or argument
-        return str(error.format_message())
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    text = " ".join(str(error).split())
-    known = isinstance(error, ValueError | OSError | RuntimeError | ImportError | ArithmeticError | TypeError)
-    return text if known and text else f"{type(error).__name__}: {text} (set UNDERSTUDY_TRACEBACK=1 for the details)"
-
-
-def _fail(message: str, status: int) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
-    sys.exit(status)
-
-
-def _show_warning(message: Any, category: Any, *_: Any) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    if issubclass(category, DeprecationWarning | FutureWarning | PendingDeprecationWarning):
-        return
-    Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}", highlight=False)
+        fail(sentence(error), int(getattr(error, "exit_code", 1)))
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

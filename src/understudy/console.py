@@ -53,6 +53,15 @@ class Console:
         self.err.print(f"[green]done[/]  {escape(description)} [dim]({duration(time.monotonic() - started)})[/]")
 
     @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Show at a terminal that libraries are being loaded, which takes seconds the first time."""
+        if not self.err.is_terminal or self.err.quiet:
+            yield
+            return
+        with self.err.status("Loading"):
+            yield
+
+    @contextmanager
     def training(self, title: str) -> Iterator[TrainingTable]:
         """A live table of a training; give it to `train` as its `watch`."""
         started = time.monotonic()
