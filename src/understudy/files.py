@@ -97,6 +97,16 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         _remove(old)
 
 
+def make_directory(path: str | Path) -> Path:
+    """Make a folder and its parents where they are missing and see that it can be written to; OSError as for `atomic_path`."""
+    path = Path(path)
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return path
+
+
 def recover_directory(path: str | Path) -> None:
     """Put back the earlier folder where a process was killed between the two renames of `atomic_directory`."""
     path = Path(path)
@@ -127,10 +137,10 @@ def sha256(path: str | Path) -> str:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn an OSError of writing into one of the same class with one sentence that names `path`."""
+    """Turn an error of the operating system while writing into an OSError with one sentence that names `path`."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
         code = error_code(error)
         if code is None or code not in _ADVICE or not _concerns(error, path) or getattr(error, "explained", False):
             raise
@@ -140,20 +150,23 @@ def _explained(path: Path) -> Iterator[None]:
         raise explained from error
 
 
-def _concerns(error: OSError, path: Path) -> bool:
+def _concerns(error: Exception, path: Path) -> bool:
     """False where the error names a file that has nothing to do with writing `path` (an input that cannot be read, say)."""
-    if not isinstance(error.filename, str):
+    named = getattr(error, "filename", None)
+    if not isinstance(named, str):
         return True
-    named = Path(error.filename)
+    named = Path(named)
     own = (path, path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old"))
     return any(named.is_relative_to(p) or p.is_relative_to(named) for p in own)
 
 
-def error_code(error: OSError) -> int | None:
-    """The operating system's error number; HDF5 gives it only in the words of its message."""
+def error_code(error: Exception) -> int | None:
+    """The operating system's error number, if it is one of its errors; HDF5 and safetensors give it in their words."""
+    words = str(error)
+    if not isinstance(error, OSError):
+        return next((code for code in _ADVICE if f"(os error {code})" in words), None)
     if error.errno is not None:
         return error.errno
-    words = str(error)
     return next((code for code in _ADVICE if f"errno = {code}," in words or os.strerror(code) in words), None)
 
 
