@@ -71,6 +71,14 @@ def build_surrogate(
     return Surrogate(schema, stages, geometry, domain)
 
 
+def check_stages(
+    recipe: Recipe, schema: Schema, geometry: Calorimeter | None, needs: Mapping[str, Surrogate] = MappingProxyType({})
+) -> None:
+    """ValueError or KeyError unless every stage and the baseline can be built for prepared events of `schema`."""
+    for stage in (*recipe.stages, *([] if recipe.baseline is None else [recipe.baseline])):
+        build_stage(stage, recipe, schema, geometry, torch.Generator().manual_seed(recipe.seed), needs)
+
+
 def target_of(stage: Stage, events: Events) -> Tensor:
     """What a stage learns to produce, physical values `(n, d)`."""
     if stage.produces == RESPONSE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from understudy import storage
-from understudy.rundir import MANIFEST, read_manifest
+from understudy.rundir import MANIFEST, read_json, read_manifest
 from understudy.schema import Block
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -76,7 +75,7 @@ def describe_run(path: Path, manifest: Mapping[str, Any]) -> Tables:
         )
     metrics = path / "report" / "metrics.json"
     if metrics.is_file():
-        rows.append({"what": "verdict", "is": json.loads(metrics.read_text(encoding="utf-8"))["verdict"]})
+        rows.append({"what": "verdict", "is": read_json(metrics).get("verdict")})
     return {f"run {path}": rows}
 
 

@@ -8,7 +8,7 @@ interrupted continues where it stopped and ends the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,17 @@ import torch
 from torch import Tensor
 
 from understudy import seeds, storage
-from understudy.build import build_geometry, build_preparation, build_stage, build_surrogate, target_of, training_batch
-from understudy.console import Console, Step
+from understudy.build import build_stage, build_surrogate, target_of, training_batch
+from understudy.console import Console
 from understudy.deployment.bundle import load_needs, write_bundle, write_trained
 from understudy.deployment.export import Graph, export_graphs
 from understudy.deployment.timing import measure_timing
 from understudy.domain import Domain
-from understudy.events import Events
-from understudy.files import sha256
-from understudy.geometry import Calorimeter
 from understudy.models.base import Model
 from understudy.needs import pin
-from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
+from understudy.splits import Data, prepare
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
@@ -37,20 +34,6 @@ from understudy.training.session import Score
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.score import PhysicsScore
-
-
-@dataclass(frozen=True)
-class Data:
-    """Prepared events, split; and what they came from."""
-
-    train: Events
-    validation: Events
-    test: Events
-    floor: Events | None
-    preparation: Preparation
-    geometry: Calorimeter | None
-    name: str
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +63,7 @@ def run(
     out: str | Path | None = None,
     seed: int | None = None,
     reference: str | None = None,
+    events: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
@@ -92,6 +76,7 @@ def run(
         out: the run's directory; `runs/NAME` if absent.
         seed: in place of the recipe's.
         reference: one of the recipe's alternative references, by name.
+        events: how many events to simulate, or to use of a file, in place of the recipe's.
         resume: continue an interrupted run in `out`.
         overwrite: replace an earlier run in `out`.
         console: shows progress; silent if absent.
@@ -100,7 +85,7 @@ def run(
         ValueError: the recipe or the data are wrong, or a resumed run's recipe has changed.
         FileExistsError: `out` holds a run already and neither `resume` nor `overwrite` is given.
     """
-    recipe = resolve(recipe, data=data, seed=seed, reference=reference)
+    recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
     console = console or Console(quiet=True)
     place = RunDirectory.open(out or Path("runs") / recipe.name, recipe, resume=resume, overwrite=overwrite)
     split = prepare(recipe, place, console)
@@ -115,62 +100,16 @@ def run(
 
 
 def resolve(
-    recipe: Recipe | str | Path, *, data: str | Path | None = None, seed: int | None = None, reference: str | None = None
+    recipe: Recipe | str | Path,
+    *,
+    data: str | Path | None = None,
+    seed: int | None = None,
+    reference: str | None = None,
+    events: int | None = None,
 ) -> Recipe:
     """A recipe by name, path or itself, with the command line's choices in it."""
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return pin(loaded.using(data=data, seed=seed, reference=reference))
-
-
-def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
-    """Read or simulate the reference, prepare it, and split it."""
-    geometry = build_geometry(recipe)
-    preparation = build_preparation(recipe, geometry)
-    reference = recipe.reference()
-    events, digest = reference_events(recipe, reference, place, console)
-    prepared = preparation(events, reference.geometry)
-    split = recipe.split
-    parts = prepared.split((split.train, split.validation, split.test), seeds.generator(recipe.seed, "split"), split.group)
-    simulator = getattr(reference, "simulator", None)
-    floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
-    if simulator is not None:
-        with console.step(f"Simulating the test conditions again, for the noise floor ({len(parts[2]):,} events)"):
-            given = parts[2].without_response().conditions
-            floor = preparation(simulator.simulate(given, seeds.generator(recipe.seed, "floor")), reference.geometry)
-    name = Path(recipe.reference.arguments["path"]).name if recipe.reference.kind == "file" else recipe.reference.kind
-    return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
-
-
-def reference_events(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:
-    """The reference's events and the sha256 of the file that holds them; simulated ones are kept in `reference.h5`."""
-    if recipe.reference.kind == "file":
-        with console.step(f"Reading {recipe.reference.arguments['path']}"):
-            events = reference.events()
-            return (events if recipe.events is None else events[: recipe.events]), sha256(recipe.reference.arguments["path"])
-    if recipe.events is None:
-        raise ValueError(f"recipe {recipe.name} simulates its reference: say how many events with the key 'events'")
-    kept = place.path / "reference.h5"
-    if not kept.exists():
-        with console.step(f"Simulating {recipe.events:,} events with {recipe.reference.kind}") as step:
-            events = attach_progress(reference, step, recipe.events).generate(
-                recipe.events, seeds.generator(recipe.seed, "reference")
-            )
-        storage.write(kept, events, geometry=reference.geometry)
-    return storage.read(kept), sha256(kept)
-
-
-def attach_progress(reference: Any, step: Step, total: int) -> Any:
-    """The reference with a slow simulator that tells how far it is, where it can."""
-    if not hasattr(reference.simulator, "progress"):
-        return reference
-    finished = 0
-
-    def progress(more: int) -> None:
-        nonlocal finished
-        finished += more
-        step.advance(finished, total)
-
-    return replace(reference, simulator=replace(reference.simulator, progress=progress))
+    return pin(loaded.using(data=data, seed=seed, reference=reference, events=events))
 
 
 def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:
@@ -211,8 +150,8 @@ def train_stage(
 ) -> TrainingResult:
     """Fit one stage's encoder and transforms, and train its model."""
     name = name or words.produces
-    batch = training_batch(stage, data.train)
     with console.training(f"{recipe.name}: {name}") as watch:
+        batch = training_batch(stage, data.train)
         return train_model(
             stage.model,
             batch,
@@ -266,7 +205,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             known = trained.surrogate.simulate(data.test.conditions, seeds.generator(recipe.seed, "samples"))
             candidates[f"{recipe.name} given {', '.join(recipe.derived)}"] = known
         if trained.baseline is not None:
-            candidates["library"] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
+            candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
     with console.step("Timing on one thread"):
         timing = measure_timing(trained.surrogate, graphs[0].path, given)

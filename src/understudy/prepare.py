@@ -15,7 +15,7 @@ import torch
 
 from understudy.events import Events
 from understudy.geometry import Calorimeter
-from understudy.schema import Array, Block
+from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
 
 
@@ -48,6 +48,22 @@ class Preparation:
     projections: Sequence[Projection] = ()
     derived: Sequence[str] = ()
     select: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def schema(self, schema: Schema) -> Schema:
+        """The schema of prepared events, from the reference's own.
+
+        Raises:
+            KeyError: a condition to keep is unknown.
+            ValueError: a derived condition is unknown, or a range is given for what is no condition.
+        """
+        kept = schema.conditions if self.conditions is None else tuple(schema.block(name) for name in self.conditions)
+        made = Schema((*kept, *(derived(name)[0] for name in self.derived)), schema.response, schema.aux)
+        names = [b.name for b in made.conditions]
+        if unknown := [name for name in self.select if name not in names]:
+            raise ValueError(f"cannot select on {unknown[0]!r}: the conditions are {', '.join(names)}")
+        if self.geometry is None or len(schema.response) != 1:
+            return made
+        return replace(made, response=(replace(schema.response[0], shape=(self.geometry.n_cells,)),))
 
     def __call__(self, events: Events, geometry: Calorimeter | None = None) -> Events:
         """Prepare `events`, whose response has `geometry` (the stand-in's own if None).

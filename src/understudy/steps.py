@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,13 @@ from understudy.console import Console
 from understudy.deployment.bundle import load_bundle, read_trained, write_bundle
 from understudy.deployment.export import export_graphs
 from understudy.events import Events
+from understudy.files import make_directory
 from understudy.geometry import Calorimeter
-from understudy.journey import attach_progress, prepare, resolve, train
+from understudy.journey import resolve, train
 from understudy.recipe import Recipe
 from understudy.rundir import RunDirectory
 from understudy.sampling import sample_to_file
+from understudy.splits import attach_progress, prepare
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.settings import ValidationSettings
@@ -49,6 +52,7 @@ def simulate_to_file(
         ValueError: the recipe has no such reference, or none that simulates.
     """
     storage.check_ending(out)
+    make_directory(out.parent)
     source = simulating_reference(Recipe.load(recipe), reference)
     if processes is not None:
         if not hasattr(source.simulator, "processes"):
@@ -81,12 +85,13 @@ def train_only(
     out: Path | None = None,
     seed: int | None = None,
     reference: str | None = None,
+    events: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     console: Console,
 ) -> Path:
     """Prepare the events and train; returns the run's directory. Arguments as for `understudy.run`."""
-    resolved = resolve(recipe, data=data, seed=seed, reference=reference)
+    resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
     place = RunDirectory.open(out or Path("runs") / resolved.name, resolved, resume=resume, overwrite=overwrite)
     train(resolved, prepare(resolved, place, console), place, resume=resume, console=console)
     return place.path
@@ -100,8 +105,8 @@ def export_run(run: Path, out: Path | None = None, *, console: Console) -> Path:
         ParityError: the exported graph differs from torch.
     """
     surrogate, recipe, metrics = read_trained(run)
-    with console.step("Exporting to ONNX"):
-        graphs = export_graphs(surrogate, run / "checkpoints")
+    with console.step("Exporting to ONNX"), tempfile.TemporaryDirectory() as folder:
+        graphs = export_graphs(surrogate, Path(folder))
         return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics)
 
 
@@ -180,11 +185,13 @@ def validate_files(
         own = target if target is not None and events.schema.response_width == target.n_cells else own
         return build_preparation(words, target)(events, own), target
 
-    judged, shape = load(reference)
-    others = {path.stem: load(path)[0] for path in candidates}
-    if len(others) < len(candidates):
+    if len({path.stem for path in candidates}) < len(candidates):
         raise ValueError("two candidate files have the same name; rename one, since the report calls them by it")
-    second = None if floor is None else load(floor)[0]
+    with console.step(f"Reading {reference}"):
+        judged, shape = load(reference)
+        others = {path.stem: load(path)[0] for path in candidates}
+        second = None if floor is None else load(floor)[0]
+    make_directory(out)
     settings = ValidationSettings() if words is None else words.validation
     with console.step("Comparing with the reference") as step:
         report = compare(

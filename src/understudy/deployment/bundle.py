@@ -7,7 +7,6 @@ nothing from it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from understudy.files import atomic_directory, atomic_path, sha256, write_json, 
 from understudy.geometry import Calorimeter
 from understudy.needs import bundle_of, pin
 from understudy.recipe import Recipe
-from understudy.rundir import MANIFEST, read_manifest
+from understudy.rundir import MANIFEST, read_json, read_manifest
 from understudy.schema import Schema
 from understudy.surrogate import Surrogate
 from understudy.versions import versions
@@ -130,12 +129,12 @@ def read_trained(run: Path) -> tuple[Surrogate, Recipe, dict[str, Any] | None]:
     note = run / "checkpoints" / "surrogate.json"
     if not note.is_file():
         raise FileNotFoundError(f"{run} holds no trained surrogate; train it with 'understudy run' or 'understudy train' first")
-    manifest = json.loads(note.read_text(encoding="utf-8"))
+    manifest = read_json(note)
     weights = note.with_name(TRAINED)
-    if not weights.is_file() or sha256(weights) != manifest["sha256"]:
+    if not weights.is_file() or sha256(weights) != manifest.get("sha256"):
         raise ValueError(f"{weights} is missing or damaged; train again with --resume")
     metrics = run / "report" / "metrics.json"
-    judged = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
+    judged = read_json(metrics) if metrics.is_file() else None
     return rebuild(run, manifest, weights), Recipe.load(run / "recipe.yaml"), judged
 
 
@@ -179,6 +178,9 @@ def load_needs(recipe: Recipe) -> dict[str, Surrogate]:
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     """ValueError unless every file that the manifest names is there with its checksum."""
+    needed = [WEIGHTS, "recipe.yaml", *(g["file"] for g in manifest["graphs"])]
+    if unlisted := [name for name in needed if name not in manifest["files"]]:
+        raise ValueError(f"the manifest of bundle {folder} has no checksum of {', '.join(unlisted)}; export it again")
     for name, expected in manifest["files"].items():
         file = folder / name
         if file.name != name or not file.is_file():

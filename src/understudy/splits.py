@@ -1,0 +1,126 @@
+"""The events of a run: read or simulated, prepared, and split into those for training, validation and test.
+
+Simulated events are kept in the run's directory (`reference.h5`, and `floor.h5` for the noise floor), so that a run that is
+continued need not simulate them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from understudy import seeds, storage
+from understudy.build import build_geometry, build_preparation, check_stages
+from understudy.console import Console, Step
+from understudy.deployment.bundle import load_needs
+from understudy.events import Events
+from understudy.files import sha256
+from understudy.geometry import Calorimeter
+from understudy.prepare import Preparation
+from understudy.recipe import Recipe
+from understudy.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared events, split; and what they came from.
+
+    Args:
+        train: what is learned.
+        validation: what checkpoints are chosen by.
+        test: what is compared with.
+        floor: further reference events at the test conditions; None where the reference cannot simulate any.
+        preparation: the steps between the reference and these.
+        geometry: where the response's numbers sit.
+        name: what the reference is called.
+        digest: sha256 of the file of reference events.
+    """
+
+    train: Events
+    validation: Events
+    test: Events
+    floor: Events | None
+    preparation: Preparation
+    geometry: Calorimeter | None
+    name: str
+    digest: str
+
+
+def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
+    """Check the recipe against its reference, read or simulate the events, prepare and split them, and begin the run.
+
+    Raises:
+        ValueError: recipe, reference and events do not fit each other, or a continued run began with other events.
+    """
+    geometry = build_geometry(recipe)
+    preparation = build_preparation(recipe, geometry)
+    reference = recipe.reference()
+    check_stages(recipe, preparation.schema(reference.schema), geometry, load_needs(recipe))
+    simulates = recipe.reference.kind != "file"
+    events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
+    with console.step(f"Preparing {len(events):,} events"):
+        prepared = preparation(events, reference.geometry)
+    split = recipe.split
+    parts = prepared.split((split.train, split.validation, split.test), seeds.generator(recipe.seed, "split"), split.group)
+    if not simulates:
+        place.begin()
+    name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
+    place.use_data(name, digest)
+    floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
+    if simulates:
+        floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry)
+    return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
+
+
+def from_file(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:
+    """The events of a file, and its sha256."""
+    path = recipe.reference.arguments["path"]
+    with console.step(f"Reading {path}"):
+        events = reference.events()
+        return (events if recipe.events is None else events[: recipe.events]), sha256(path)
+
+
+def simulated(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:
+    """The events of a simulator, and the sha256 of the file that keeps them; begins the run."""
+    if recipe.events is None:
+        raise ValueError(
+            f"recipe {recipe.name} simulates its reference but does not say how many events; give --events N or the key 'events'"
+        )
+    kept = place.path / "reference.h5"
+    made = None
+    if not (place.continues and kept.exists()):
+        with console.step(f"Simulating {recipe.events:,} events with {recipe.reference.kind}") as step:
+            source = attach_progress(reference, step, recipe.events)
+            made = source.generate(recipe.events, seeds.generator(recipe.seed, "reference"))
+    place.begin()
+    if made is not None:
+        storage.write(kept, made, geometry=reference.geometry)
+    return storage.read(kept), sha256(kept)
+
+
+def floor_events(recipe: Recipe, reference: Any, test: Events, place: RunDirectory, console: Console) -> Events:
+    """New events of a simulator at the conditions of `test`, or at new ones where the recipe does not keep all of them."""
+    kept = place.path / "floor.h5"
+    if not kept.exists():
+        given, rng = test.without_response().conditions, seeds.generator(recipe.seed, "floor")
+        with console.step(f"Simulating the test conditions again, for the noise floor ({len(test):,} events)") as step:
+            source = attach_progress(reference, step, len(test))
+            known = all(b.name in given for b in source.simulator.schema.given)
+            made = source.simulator.simulate(given, rng) if known else source.generate(len(test), rng)
+        storage.write(kept, made, geometry=reference.geometry)
+    return storage.read(kept)
+
+
+def attach_progress(reference: Any, step: Step, total: int) -> Any:
+    """The reference with a slow simulator that tells how far it is, where it can."""
+    if not hasattr(reference.simulator, "progress"):
+        return reference
+    finished = 0
+
+    def progress(more: int) -> None:
+        nonlocal finished
+        finished += more
+        step.advance(finished, total)
+
+    return replace(reference, simulator=replace(reference.simulator, progress=progress))
