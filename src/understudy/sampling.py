@@ -11,8 +11,12 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,9 @@ import numpy as np
 
 from understudy import seeds, storage
 from understudy.deployment.bundle import load_bundle
+from understudy.domain import OutOfDomainWarning
 from understudy.events import Events
-from understudy.files import sha256, write_json
+from understudy.files import make_directory, sha256, write_json
 from understudy.rundir import MANIFEST
 
 Progress = Callable[[int], None]
@@ -61,6 +66,7 @@ def sample_to_file(
     surrogate = load_bundle(bundle, threads=1)
     names = [b.name for b in surrogate.schema.given]
     asked = conditions.select_conditions(names)
+    surrogate.domain.outside(asked.conditions, warn=True)
     parts = out.with_name(f".{out.name}.parts")
     _claim(parts, _plan(bundle, asked, seed, chunk))
     numbers = range(-(-len(asked) // chunk))
@@ -103,7 +109,7 @@ def _claim(parts: Path, plan: dict[str, Any]) -> None:
         return
     if parts.exists():
         shutil.rmtree(parts)
-    parts.mkdir(parents=True)
+    make_directory(parts)
     write_json(note, plan)
 
 
@@ -114,8 +120,27 @@ def _work(bundle: Path, tasks: list[Any], workers: int) -> Iterator[int]:
         yield from map(_one, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (bundle,)) as pool:
-        yield from pool.map(_one, tasks)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (bundle,))
+    try:
+        with _uninterrupted():
+            futures: list[Future[int]] = [pool.submit(_one, task) for task in tasks]
+        for future in futures:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that start in this block leave Ctrl-C to this one, which lets them finish the chunks that they have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start(bundle: Path) -> None:
@@ -125,6 +150,8 @@ def _start(bundle: Path) -> None:
 def _one(task: tuple[int, Any, int, Path]) -> int:
     """Simulate one chunk and write it."""
     number, conditions, seed, path = task
-    events = _worker["surrogate"].simulate(conditions, seeds.generator(seed, "samples", number))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutOfDomainWarning)  # said once for all chunks
+        events = _worker["surrogate"].simulate(conditions, seeds.generator(seed, "samples", number))
     storage.write(path, events)
     return len(events)
