@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, softmax, softplus
+from torch.nn.functional import pad, softmax
 
 SMALLEST = 1e-3
 """Smallest bin width and height as a fraction of the range, and smallest derivative."""
@@ -58,7 +58,7 @@ class Spline:
     def from_free(cls, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> Spline:
         """From unconstrained numbers `(n, K)`, `(n, K)` and `(n, K - 1)`; zeros give the identity."""
         zero_at_one = math.log(math.expm1(1 - SMALLEST))
-        inner = SMALLEST + softplus(derivatives + zero_at_one)
+        inner = SMALLEST + _softplus(derivatives + zero_at_one)
         return cls(_knots(widths, bound), _knots(heights, bound), pad(inner, (1, 1), value=1.0), bound)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,3 +100,8 @@ def _knots(free: Tensor, bound: float) -> Tensor:
     share = SMALLEST + (1 - SMALLEST * free.shape[1]) * softmax(free, dim=1)
     inner = bound * (2 * share[:, :-1].cumsum(1) - 1)
     return torch.cat([torch.full_like(inner[:, :1], -bound), inner, torch.full_like(inner[:, :1], bound)], dim=1)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """$\\ln(1 + e^x)$, written out because ONNX Runtime has it in single precision only."""
+    return x.clamp(min=0) + (1 + (-x.abs()).exp()).log()

@@ -84,11 +84,12 @@ class SplineFlow(Model):
         return z, log_slope - log_scale
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """$f^{-1}(z; c)$, `(n, 1)`."""
-        mean, log_scale, spline = self._at(conditions)
-        return (mean + log_scale.exp() * spline.inverse(noise[:, 0]))[:, None]
+        """$f^{-1}(z; c)$, `(n, 1)`; in double precision inside, since a next stage may be sharp in what it draws."""
+        mean, log_scale, spline = self._at(conditions, torch.float64)
+        return (mean + log_scale.exp() * spline.inverse(noise[:, 0].double()))[:, None].to(noise.dtype)
 
-    def _at(self, conditions: Tensor) -> tuple[Tensor, Tensor, Spline]:
-        affine, widths, heights, derivatives = self.network(conditions).split([2, self.bins, self.bins, self.bins - 1], dim=1)
+    def _at(self, conditions: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Spline]:
+        free: Tensor = self.network(conditions).to(dtype or conditions.dtype)
+        affine, widths, heights, derivatives = torch.split(free, [2, self.bins, self.bins, self.bins - 1], dim=1)
         log_scale = LARGEST_LOG_SCALE * torch.tanh(affine[:, 1] / LARGEST_LOG_SCALE)
         return affine[:, 0], log_scale, Spline.from_free(widths, heights, derivatives, self.bound)

@@ -191,9 +191,9 @@ class FeatureEncoder(Fitted):
         if not encodings:
             raise ValueError(f"no condition is encoded; name at least one of {', '.join(b.name for b in schema.conditions)}")
         self.encodings = tuple(_encoding(name, spec, schema) for name, spec in encodings.items())
-        self.register_buffer("mean", torch.zeros(self.size))
-        self.register_buffer("scale", torch.ones(self.size))
-        self.register_buffer("floor", torch.zeros(len(self.encodings)))
+        self.register_buffer("mean", torch.zeros(self.size, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.size, dtype=torch.float64))
+        self.register_buffer("floor", torch.zeros(len(self.encodings), dtype=torch.float64))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -228,9 +228,14 @@ class FeatureEncoder(Fitted):
         return self
 
     def forward(self, conditions: Tensors) -> Tensor:
-        """Features `(n, size)`, float32; RuntimeError if not fitted, KeyError if a condition is missing."""
+        """Features `(n, size)`, float32; RuntimeError if not fitted, KeyError if a condition is missing.
+
+        They are computed in double precision: a sharp network makes much of the last bits of a logarithm, and every engine
+        that runs it should see the same ones.
+        """
         self._require_fitted()
-        return (self._columns(self._values(conditions)) - self.mean) / self.scale
+        exact = (self._columns(self._values(conditions)) - self.mean) / self.scale
+        return exact.to(torch.float32)
 
     def _values(self, conditions: Tensors) -> list[Tensor]:
         return [condition(conditions, e.block.name).to(self.mean) for e in self.encodings]
