@@ -41,7 +41,11 @@ def test_resolved_recipe_says_every_default(words):
         (("stages", 1, "model", "noise"), "many", r"noise.*found 'many'"),
         (("stages", 1, "model", "generator", "widht"), 3, "unknown key 'widht' .did you mean 'width'"),
         (("stages", 0, "transforms", 0, "kind"), "divide", "no kind 'divide' in transforms"),
-        (("stages", 1, "training", "epoch"), 3, r"^recipe\.stages\.1\.training: unknown key 'epoch' .did you mean 'epochs'.*allowed"),
+        (
+            ("stages", 1, "training", "epoch"),
+            3,
+            r"^recipe\.stages\.1\.training: unknown key 'epoch' .did you mean 'epochs'.*allowed",
+        ),
         (("split", "train"), 0.9, r"^recipe\.split: train, validation and test add up to 1\.4, more than 1$"),
         (("select",), {"total_energy": [5, 1]}, "the range of 'total_energy' goes from 5 to 1"),
         (("select",), {"total_energy": [5]}, r"^recipe\.select\.total_energy: entry '1' is missing"),

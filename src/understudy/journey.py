@@ -7,7 +7,7 @@ interrupted continues where it stopped and ends the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Trained:
     surrogate: Surrogate
     baseline: Surrogate | None
     training: dict[str, Any] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     parameters = sum(p.numel() for p in surrogate.parameters())
     facts = {"minutes": seconds / 60, "device": device, "parameters": parameters}
     write_trained(place.path / "checkpoints", surrogate, facts)
-    return Trained(surrogate, baseline, facts)
+    return Trained(surrogate, baseline, facts, history[RESPONSE])
 
 
 def train_stage(
@@ -221,6 +222,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             reference_name=data.name,
             timing=timing,
             training=trained.training,
+            history=trained.history,
             progress=step.advance,
         )
         report.write(place.path / "report")

@@ -7,7 +7,7 @@ nearest neighbours, the classifier two-sample test, and a verdict. How sizes and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ from understudy.validation.judges import Inputs
 from understudy.validation.measure import distances
 from understudy.validation.metrics import ClassifierMetrics, Comparison, CurveMetrics, Judged, Metrics, SampleInfo, ScaleMetrics
 from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
-from understudy.validation.report import Report, Sample
+from understudy.validation.outcome import Sample
+from understudy.validation.report import Report
 from understudy.validation.selection import Selection, digest, select
 from understudy.validation.settings import ValidationSettings
 from understudy.validation.structure import GROUPS, CellMoments, compare_structure, structure_errors
@@ -48,6 +49,7 @@ def compare(
     reference_name: str = "reference",
     timing: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Compare candidates with a reference.
@@ -64,6 +66,7 @@ def compare(
         reference_name: what the report calls the reference.
         timing: milliseconds per event of the main candidate, for `metrics.json`.
         training: what its training took, for `metrics.json`.
+        history: rows of its `history.json`, for the report.
         progress: called with how much of how much is done.
 
     Raises:
@@ -85,7 +88,7 @@ def compare(
         candidates=comparisons,
     )
     first = replace(study.reference, name=reference_name)
-    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train)
+    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train, history)
 
 
 @dataclass

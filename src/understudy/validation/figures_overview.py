@@ -11,13 +11,13 @@ from understudy.geometry import Calorimeter
 from understudy.schema import Array
 from understudy.validation import figures, figures_histograms, figures_numbers, figures_showers
 from understudy.validation.observables import Observable
-from understudy.validation.report import Report
+from understudy.validation.outcome import Outcome
 
 WIDTH, HEIGHT = 12.0, 4.9
 MOST_LAYERS = 5
 
 
-def overview_figure(report: Report) -> Figure:
+def overview_figure(report: Outcome) -> Figure:
     """Mean energies of the reference and the main candidate, two observables with their ratios, and the AUCs.
 
     Without a geometry the first columns of the response take the place of the images.
@@ -70,7 +70,7 @@ def _images(
     bar.ax.tick_params(labelsize=7, left=False)
 
 
-def _histogram(figure: Figure, report: Report, observable: Observable, left: float, width: float) -> None:
+def _histogram(figure: Figure, report: Outcome, observable: Observable, left: float, width: float) -> None:
     key, reference = observable.name, report.reference
     samples = {s.name: (s.values[key], s.events.weights) for s in report.candidates.values()}
     top = figure.add_axes((left, 0.385, width, 0.465))
@@ -91,11 +91,11 @@ def _histogram(figure: Figure, report: Report, observable: Observable, left: flo
     figures.minor_ticks(top)
 
 
-def _key(figure: Figure, report: Report) -> None:
+def _key(figure: Figure, report: Outcome) -> None:
     figures_histograms.draw_key(figure, report.reference.name, list(report.candidates), loc="upper center", fontsize=9)
 
 
-def _leading(report: Report) -> list[Observable]:
+def _leading(report: Outcome) -> list[Observable]:
     """The observables that say most: response (or total energy) and shower core or width; else the first ones."""
     usable = [o for o in report.observables if not np.isnan(report.reference.values[o.name]).all()]
     wanted = ("response", "core_fraction_", "width_", "total_energy")

@@ -19,7 +19,7 @@ from understudy.validation.curves import scale_energy
 from understudy.validation.figures import Picture
 from understudy.validation.neighbours import nearest_to
 from understudy.validation.observables import Observable, shower_cells
-from understudy.validation.report import Report
+from understudy.validation.outcome import Outcome
 
 MOST_HISTOGRAMS = 48
 MOST_CURVES = 30
@@ -48,7 +48,7 @@ class Panel:
     note: str = ""
 
 
-def observable_panels(report: Report) -> dict[str, list[Panel]]:
+def observable_panels(report: Outcome) -> dict[str, list[Panel]]:
     """Histograms of the observables in groups as the paper's figs. 14-21: one quantity, all layers."""
     drawn = _drawn(report)
     groups: dict[str, list[Panel]] = {}
@@ -58,7 +58,7 @@ def observable_panels(report: Report) -> dict[str, list[Panel]]:
     return groups
 
 
-def curve_panels(report: Report) -> list[Panel]:
+def curve_panels(report: Outcome) -> list[Panel]:
     """Curves of the reference; of more than `MOST_CURVES`, those with the largest chi-squared."""
     found = []
     for key in _drawn_curves(report):
@@ -69,7 +69,7 @@ def curve_panels(report: Report) -> list[Panel]:
     return found
 
 
-def shower_panels(report: Report) -> list[Panel]:
+def shower_panels(report: Outcome) -> list[Panel]:
     """Mean energy and standard deviation per cell, and their ratios to the reference."""
     geometry = report.geometry
     moments = {s.name: s.moments for s in (report.reference, *report.candidates.values()) if s.moments is not None}
@@ -90,7 +90,7 @@ def shower_panels(report: Report) -> list[Panel]:
     return [Panel(key, figures.png(figure, f"{key}: {_names(report)}"), note) for key, figure in drawn.items()]
 
 
-def correlation_panel(report: Report) -> Panel | None:
+def correlation_panel(report: Outcome) -> Panel | None:
     """Correlation matrices; None where the comparison made none."""
     moments = {s.name: s.moments for s in (report.reference, *report.candidates.values()) if s.moments is not None}
     if not moments or any(m.scatter.ndim != 2 for m in moments.values()):
@@ -99,7 +99,7 @@ def correlation_panel(report: Report) -> Panel | None:
     return Panel("correlations", figures.png(figure, f"Correlation matrices of the cells: {_names(report)}", dpi=140))
 
 
-def neighbour_panels(report: Report) -> list[Panel]:
+def neighbour_panels(report: Outcome) -> list[Panel]:
     """Chosen reference showers beside their nearest candidates; empty without a geometry."""
     if report.geometry is None:
         return []
@@ -114,7 +114,7 @@ def neighbour_panels(report: Report) -> list[Panel]:
     return found
 
 
-def distance_panels(report: Report) -> list[Panel]:
+def distance_panels(report: Outcome) -> list[Panel]:
     """Distributions of nearest-neighbour distances both ways; empty where no training sample was given."""
     studies = {name: s.neighbours for name, s in report.candidates.items() if s.neighbours is not None}
     if not studies:
@@ -136,13 +136,13 @@ def distance_panels(report: Report) -> list[Panel]:
     ]
 
 
-def classifier_panel(report: Report) -> Panel:
+def classifier_panel(report: Outcome) -> Panel:
     """Areas under the curve of all judges and candidates."""
     figure = of_numbers.auc_figure({name: report.metrics["candidates"][name]["classifier"] for name in report.candidates})
     return Panel("classifier", figures.svg(figure, f"Area under the ROC curve of each judge: {', '.join(report.candidates)}"))
 
 
-def floors_panel(report: Report, distance: str = "wasserstein1", what: str = "Wasserstein-1 distance") -> Panel:
+def floors_panel(report: Outcome, distance: str = "wasserstein1", what: str = "Wasserstein-1 distance") -> Panel:
     """A distance of every observable over its floor."""
     found = {
         name: {
@@ -156,7 +156,7 @@ def floors_panel(report: Report, distance: str = "wasserstein1", what: str = "Wa
     return Panel("floors", figures.svg(of_numbers.floors_figure(found, what), f"{what} of each observable over its floor"))
 
 
-def timing_panel(report: Report) -> Panel | None:
+def timing_panel(report: Outcome) -> Panel | None:
     """Time per event against batch size, if it was measured."""
     timing = report.metrics.get("timing")
     if not timing or not any(timing.get(engine) for engine in ("torch", "onnx")):
@@ -164,7 +164,7 @@ def timing_panel(report: Report) -> Panel | None:
     return Panel("timing", figures.svg(of_numbers.timing_figure(timing), "Milliseconds per event against batch size"))
 
 
-def _histogram(report: Report, observable: Observable) -> Panel:
+def _histogram(report: Outcome, observable: Observable) -> Panel:
     key = observable.name
     samples = {s.name: (s.values[key], s.events.weights) for s in report.candidates.values()}
     values = report.reference.values[key]
@@ -194,7 +194,7 @@ def _neighbours(geometry: Calorimeter, chosen: Events, searched: Events, name: s
     return figures.png(figure, f"A reference shower and the {k} nearest showers of {name}", dpi=110)
 
 
-def _drawn(report: Report) -> set[str]:
+def _drawn(report: Outcome) -> set[str]:
     """Names of the observables that get a histogram."""
     names = [o.name for o in report.observables]
     if len(names) <= MOST_HISTOGRAMS:
@@ -208,7 +208,7 @@ def _drawn(report: Report) -> set[str]:
     return set(sorted(names, key=excess, reverse=True)[:MOST_HISTOGRAMS])
 
 
-def _drawn_curves(report: Report) -> list[str]:
+def _drawn_curves(report: Outcome) -> list[str]:
     """Names of the curves that get a figure, in their order."""
     names = list(report.reference.curves)
     if len(names) <= MOST_CURVES:
@@ -237,7 +237,7 @@ def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _names(report: Report) -> str:
+def _names(report: Outcome) -> str:
     return ", ".join([report.reference.name, *report.candidates])
 
 

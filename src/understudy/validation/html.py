@@ -16,10 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from understudy.files import atomic_path, write_text
 from understudy.validation import figures, figures_numbers, figures_report, html_tables
 from understudy.validation.figures_overview import overview_figure
-from understudy.validation.report import Report
+from understudy.validation.outcome import Outcome
 
 
-def write_report(report: Report, directory: str | Path, history: Sequence[Mapping[str, Any]] | None = None) -> Path:
+def write_report(report: Outcome, directory: str | Path, history: Sequence[Mapping[str, Any]] | None = None) -> Path:
     """Write `report.html` and `overview.png` into `directory`.
 
     Args:
@@ -42,7 +42,7 @@ def write_report(report: Report, directory: str | Path, history: Sequence[Mappin
     return write_text(folder / "report.html", page(report, history))
 
 
-def page(report: Report, history: Sequence[Mapping[str, Any]] | None = None) -> str:
+def page(report: Outcome, history: Sequence[Mapping[str, Any]] | None = None) -> str:
     """The page as text; arguments as for `write_report`."""
     environment = Environment(
         loader=PackageLoader("understudy.validation", "templates"),
@@ -85,7 +85,7 @@ def page(report: Report, history: Sequence[Mapping[str, Any]] | None = None) -> 
     )
 
 
-def _timing(report: Report) -> dict[str, Any] | None:
+def _timing(report: Outcome) -> dict[str, Any] | None:
     """Times per event by engine, in the order of the batch sizes."""
     timing, panel = report.metrics.get("timing"), figures_report.timing_panel(report)
     if not timing or panel is None:

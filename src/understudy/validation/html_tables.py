@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.validation import figures
-from understudy.validation.report import Report
+from understudy.validation.outcome import Outcome
 
 MISSING = "–"
 SIGNIFICANT = 3.0
@@ -127,7 +127,7 @@ def cell(entry: Mapping[str, Any], value: str = "value", factor: float = 1.0, po
     return Cell(text, exceeds(entry, value))
 
 
-def main_rows(report: Report) -> list[Row]:
+def main_rows(report: Outcome) -> list[Row]:
     """The leading numbers of all candidates."""
     found = _comparisons(report)
     first = found[0]
@@ -148,7 +148,7 @@ def main_rows(report: Report) -> list[Row]:
     return rows + _studies(found, "neighbours", RATIOS, 1.0, "")
 
 
-def small_table(report: Report, key: str) -> Small:
+def small_table(report: Outcome, key: str) -> Small:
     """The distances of one observable: the Wasserstein-1 distance in its unit, the others in per cent."""
     entries = {name: report.metrics["candidates"][name]["observables"][key] for name in report.candidates}
     first = next(iter(entries.values()))
@@ -164,7 +164,7 @@ def small_table(report: Report, key: str) -> Small:
     return Small((("W₁", unit), ("S", "%"), ("KS", "%")), tuple(rows), floors)
 
 
-def distance_rows(report: Report, distance: str) -> list[Row]:
+def distance_rows(report: Outcome, distance: str) -> list[Row]:
     """One distance of all observables, with floors."""
     found = _comparisons(report)
     rows = []
@@ -176,7 +176,7 @@ def distance_rows(report: Report, distance: str) -> list[Row]:
     return rows
 
 
-def curve_rows(report: Report) -> list[Row]:
+def curve_rows(report: Outcome) -> list[Row]:
     """Chi-squared over degrees of freedom and the largest pull of all curves, floor last."""
     found = _comparisons(report)
     rows = []
@@ -187,14 +187,14 @@ def curve_rows(report: Report) -> list[Row]:
     return rows
 
 
-def correlation_cells(report: Report) -> list[tuple[str, Cell]]:
+def correlation_cells(report: Outcome) -> list[tuple[str, Cell]]:
     """Mean squared difference of the correlations by candidate."""
     structure = {name: report.metrics["candidates"][name].get("structure") or {} for name in report.candidates}
     known = {name: s["correlation_mse"] for name, s in structure.items() if "correlation_mse" in s}
     return [(n, Cell(quantity(e["value"]), note=quantity(e["floor"]))) for n, e in known.items()]
 
 
-def curve_table(report: Report, key: str) -> Small:
+def curve_table(report: Outcome, key: str) -> Small:
     """The agreement of one curve."""
     entries = {name: report.metrics["candidates"][name]["curves"].get(key, {}) for name in report.candidates}
     rows = []
@@ -227,7 +227,7 @@ def _disagrees(entry: Mapping[str, Any]) -> bool:
     return p is not None and bool(p < 0.0027)
 
 
-def _comparisons(report: Report) -> list[Mapping[str, Any]]:
+def _comparisons(report: Outcome) -> list[Mapping[str, Any]]:
     return [report.metrics["candidates"][name] for name in report.candidates]
 
 

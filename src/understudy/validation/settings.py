@@ -29,10 +29,12 @@ class Thresholds(_Settings):
     """
 
     significance: float = Field(3.0, ge=0, description="standard deviations that an excess must have to count")
-    low_level: float = Field(0.15, ge=0, description="AUC above the floor of the network on cells")
-    high_level: float = Field(0.10, ge=0, description="AUC above the floor of the trees on observables")
-    combined: float = Field(0.15, ge=0, description="AUC above the floor of the judge on both")
-    neighbour: float = Field(0.15, ge=0, description="AUC above the floor of the nearest-neighbour judge, which sees repeats")
+    low_level: float = Field(0.15, ge=0, description="AUC above or below the floor of the network on cells")
+    high_level: float = Field(0.10, ge=0, description="AUC above or below the floor of the trees on observables")
+    combined: float = Field(0.15, ge=0, description="AUC above or below the floor of the judge on both")
+    neighbour: float = Field(
+        0.15, ge=0, description="AUC above or below the floor of the nearest-neighbour judge, which sees repeats"
+    )
     scale: float = Field(0.005, ge=0, description="relative difference of the mean response")
     ks: float = Field(0.15, ge=0, description="largest Kolmogorov-Smirnov distance of an observable above its floor")
     duplicates: float = Field(

@@ -81,7 +81,9 @@ def _classifier(name: str, classifier: ClassifierMetrics, thresholds: Thresholds
     sentence = f"The AUC of {JUDGES[name]} is {auc:.3f} +- {error:.3f} with a floor of {floor:.3f} +- {floor_error:.3f}"
     limit = getattr(thresholds, name)
     both = math.hypot(error, floor_error)
-    return _check(f"classifier_{name}", auc - floor, both, limit, thresholds.significance, sentence, f"{limit:g} above it")
+    # far below its floor a judge has met copies of the very events that it was trained on: no better than far above
+    allowed = f"{limit:g} above or below it"
+    return _check(f"classifier_{name}", abs(auc - floor), both, limit, thresholds.significance, sentence, allowed)
 
 
 def _scale(scale: ScaleMetrics, thresholds: Thresholds) -> Check:

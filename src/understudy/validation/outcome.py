@@ -1,0 +1,116 @@
+"""The outcome of a comparison: the numbers, and everything computed on the way that figures are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.events import Events
+from understudy.geometry import Calorimeter
+from understudy.schema import Array
+from understudy.validation.curves import Curve
+from understudy.validation.neighbours import NeighbourStudy
+from understudy.validation.observables import Observable
+from understudy.validation.structure import CellMoments
+
+AUCS = {
+    "low_level": "AUC, cells",
+    "high_level": "AUC, observables",
+    "combined": "AUC, both",
+    "neighbour": "AUC, nearest neighbours",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A sample as it was compared.
+
+    Args:
+        name: what the report calls it.
+        events: the events that took part.
+        values: observables `(n,)` by name.
+        curves: curves by name; empty without a geometry.
+        moments: moments of the cells; None without a geometry.
+        paired: its events are at the reference's conditions, row by row.
+        neighbours: distances to training and reference; None where no training sample was given, and of the reference.
+    """
+
+    name: str
+    events: Events
+    values: Mapping[str, Array]
+    curves: Mapping[str, Curve]
+    moments: CellMoments | None
+    paired: bool = False
+    neighbours: NeighbourStudy | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Everything that a comparison found.
+
+    Args:
+        metrics: the contents of `metrics.json` (see `metrics.Metrics`).
+        reference: the reference as it was compared.
+        floor: the second, disjoint reference sample.
+        candidates: the candidates by name, the main one first.
+        observables: what `values` of the samples hold, with units and labels.
+        geometry: where the response's cells sit, if it is a calorimeter's.
+        train: what the candidates were trained on, if it was given.
+        history: rows of the main candidate's training history, if they were given.
+    """
+
+    metrics: Mapping[str, Any]
+    reference: Sample
+    floor: Sample
+    candidates: Mapping[str, Sample]
+    observables: tuple[Observable, ...]
+    geometry: Calorimeter | None = None
+    train: Events | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def verdict(self) -> str:
+        """`pass` or `fail`, of the main candidate."""
+        return str(self.metrics["verdict"])
+
+    def summary_rows(self) -> list[dict[str, str]]:
+        """The leading numbers as rows of a table: a column for each candidate and one for the floor."""
+        found: dict[str, Any] = {name: self.metrics["candidates"][name] for name in self.candidates}
+        first = next(iter(found.values()))
+        rows = []
+        for judge, label in AUCS.items():
+            row = {"quantity": label}
+            row |= {
+                name: _with_error(c["classifier"][judge]["auc"], c["classifier"][judge]["error"]) for name, c in found.items()
+            }
+            row["floor"] = _with_error(first["classifier"][judge]["floor"], first["classifier"][judge]["floor_error"])
+            rows.append(row)
+        if "scale" in first:
+            row = {"quantity": f"mean {first['scale']['observable'].replace('_', ' ')} off by, %"}
+            row |= {name: _with_error(c["scale"]["value"], c["scale"]["error"], 100) for name, c in found.items()}
+            rows.append({**row, "floor": _with_error(first["scale"]["floor"], None, 100)})
+        for distance, label in (("separation_power", "largest separation power"), ("ks", "largest KS distance")):
+            row = {"quantity": label} | {name: _with_error(*_largest(c, distance, "value")) for name, c in found.items()}
+            rows.append({**row, "floor": _with_error(_largest(first, distance, "floor")[0], None)})
+        if "duplicates" in first["neighbours"]:
+            row = {"quantity": "repeated events, %"}
+            row |= {name: _with_error(c["neighbours"]["duplicates"]["value"], None, 100) for name, c in found.items()}
+            rows.append({**row, "floor": _with_error(first["neighbours"]["duplicates"]["floor"], None, 100)})
+        rows.append({"quantity": "verdict", **{name: c["verdict"] for name, c in found.items()}, "floor": ""})
+        return rows
+
+
+def _largest(comparison: Mapping[str, Any], distance: str, key: str) -> tuple[float | None, float | None]:
+    """Largest value of a distance over the observables, with its error."""
+    entries = [o[distance] for o in comparison["observables"].values() if o[distance][key] is not None]
+    if not entries:
+        return None, None
+    worst = max(entries, key=lambda e: e[key])
+    return worst[key], worst["error"]
+
+
+def _with_error(value: float | None, error: float | None, factor: float = 1.0) -> str:
+    if value is None:
+        return "-"
+    return f"{factor * value:.3f}" if error is None else f"{factor * value:.3f} ± {factor * error:.3f}"
