@@ -102,7 +102,7 @@ def test_data_and_seed_of_the_command_line_replace_those_of_the_recipe():
 
 def test_an_error_in_a_long_recipe_is_still_short(words):
     words["stages"][1]["produces"] = "total_energy"
-    with pytest.raises(ValueError, match="which 'derived' does not name|must produce") as caught:
+    with pytest.raises(ValueError, match=r"which 'derived' does not name|must produce") as caught:
         Recipe.from_dict(words)
     assert len(str(caught.value)) < 120
 

@@ -50,6 +50,15 @@ def scaled(events: Events, factor: float) -> Events:
     return events.with_response(events.packed() * np.float32(factor))
 
 
+def test_the_reference_given_out_again_is_no_success() -> None:
+    reference, train = toy(1000, 1), toy(1500, 2)
+    copies = {"copies": scaled(reference, 1.001)}
+    report = compare(reference, copies, floor=same(reference, 6), train=train, geometry=GRID, settings=QUICK, seed=1)
+    assert report.verdict == "fail"
+    assert report.metrics["classifier"]["neighbour"]["auc"] < 0.2
+    assert any("nearest-neighbour judge" in reason for reason in report.metrics["reasons"])
+
+
 def test_a_perfect_candidate_passes_and_poor_ones_fail_for_the_right_reason() -> None:
     reference, train = toy(1000, 1), toy(1500, 2)
     few = same(reference, 3)
