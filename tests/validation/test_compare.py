@@ -55,8 +55,9 @@ def test_the_reference_given_out_again_is_no_success() -> None:
     copies = {"copies": scaled(reference, 1.001)}
     report = compare(reference, copies, floor=same(reference, 6), train=train, geometry=GRID, settings=QUICK, seed=1)
     assert report.verdict == "fail"
-    assert report.metrics["classifier"]["neighbour"]["auc"] < 0.2
-    assert any("nearest-neighbour judge" in reason for reason in report.metrics["reasons"])
+    assert report.metrics["neighbours"]["copied"]["value"] > 0.9
+    assert report.metrics["neighbours"]["copied"]["floor"] < 0.05
+    assert any("as after a leak" in reason for reason in report.metrics["reasons"])
 
 
 def test_a_perfect_candidate_passes_and_poor_ones_fail_for_the_right_reason() -> None:

@@ -24,6 +24,7 @@ JUDGES = {
 FRACTIONS = {
     "duplicates": "repeated showers",
     "too_close": "showers close to a training shower",
+    "copied": "reference showers copied",
     "too_far": "reference showers without a near one",
 }
 RATIOS = {

@@ -38,7 +38,8 @@ class NeighbourStudy:
         heldout_to_generated: every held-out shower to the generated sample.
         heldout_to_reference: every held-out shower to as many training showers, the yardstick of collapse.
         summary: `memorising_ratio` and `collapse_ratio`, medians over those of their yardsticks; `too_close`, fraction of
-            generated showers nearer to the training sample than all but 1 % of the held-out ones; `too_far`, fraction of
+            generated showers nearer to the training sample than all but 1 % of the held-out ones; `copied`, fraction of
+            held-out showers nearer to the generated sample than all but 1 % are to the reference; `too_far`, fraction of
             held-out showers farther from the generated sample than all but 1 % are from the reference (both expected
             0.01); `duplicates`, fraction of generated showers with a near copy of their shape in the generated sample,
             and `reference_duplicates`, the same in a training sample of that size.
@@ -133,6 +134,7 @@ def study(
         "collapse_ratio": float(np.median(to_generated) / np.median(density)),
         "too_close": float(np.mean(to_training < np.quantile(yardstick, 0.01))),
         "too_far": float(np.mean(to_generated > np.quantile(density, 0.99))),
+        "copied": float(np.mean(to_generated < np.quantile(density, 0.01))),
         "duplicates": copies,
         "reference_duplicates": expected,
     }

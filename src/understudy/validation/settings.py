@@ -43,6 +43,9 @@ class Thresholds(_Settings):
     too_close: float = Field(
         0.05, ge=0, description="fraction of events as near to the training sample as 1 % of held-out ones are"
     )
+    copied: float = Field(
+        0.05, ge=0, description="fraction of reference events as near to the candidate's as 1 % are to others, as after a leak"
+    )
     too_far: float = Field(
         0.05, ge=0, description="fraction of reference events as far from the candidate's as 1 % are from others"
     )

@@ -62,6 +62,7 @@ def conclude(checks: list[Check]) -> tuple[str, list[str]]:
 FRACTIONS = {
     "duplicates": "events have a near copy in their own sample",
     "too_close": "events are nearer to the training sample than all but 1 % of unseen reference events",
+    "copied": "reference events are nearer to an event of this sample than all but 1 % are to each other, as after a leak",
     "too_far": "reference events are farther from the nearest event of this sample than all but 1 % are from each other",
 }
 
