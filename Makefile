@@ -48,8 +48,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# the comparisons with Geant4 need its data (G4LEDATA) and take many minutes
 bench: $(READY)
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/gflash_against_geant4.py --speed
+	@if [ -n "$$G4LEDATA$$GEANT4_DATA_DIR" ]; then \
+	  $(BIN)/python benchmarks/geant4_testem3.py && $(BIN)/python benchmarks/gflash_against_geant4.py --geant4 1000; \
+	else echo "Geant4's data are not set (G4LEDATA): its measurements are left out"; fi
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --quiet
