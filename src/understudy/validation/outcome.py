@@ -113,4 +113,4 @@ def _largest(comparison: Mapping[str, Any], distance: str, key: str) -> tuple[fl
 def _with_error(value: float | None, error: float | None, factor: float = 1.0) -> str:
     if value is None:
         return "-"
-    return f"{factor * value:.3f}" if error is None else f"{factor * value:.3f} ± {factor * error:.3f}"
+    return f"{factor * value:.3f}" if error is None else f"{factor * value:.3f}±{factor * error:.3f}"
