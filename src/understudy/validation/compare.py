@@ -26,7 +26,7 @@ from understudy.validation.metrics import ClassifierMetrics, Comparison, CurveMe
 from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
 from understudy.validation.outcome import Sample
 from understudy.validation.report import Report
-from understudy.validation.selection import Selection, digest, select
+from understudy.validation.selection import Selection, digest, same_conditions, select
 from understudy.validation.settings import ValidationSettings
 from understudy.validation.structure import GROUPS, CellMoments, compare_structure, structure_errors
 from understudy.validation.verdict import conclude, judge
@@ -231,19 +231,20 @@ class _Study:
         return {k: {"value": v, "error": errors[k]} if k in errors else {"value": v} for k, v in summary.items()}
 
     def _scale(self, sample: Sample) -> ScaleMetrics | None:
-        """Relative difference of the mean response, with a bootstrap error."""
+        """Relative difference of the mean response from that of reference events, at the same conditions if there are such."""
         name = next((k for k in ("response", "total_energy") if k in self.reference.values), None)
         if name is None:
             return None
         generator = _generator(self.seed, "scale", sample.name)
         replicas = self.settings.replicas
-        mx = multiplicities(len(self.reference.events), replicas, generator)
-        my = mx if sample.paired else multiplicities(len(sample.events), replicas, generator)
-        mine, theirs, floor = (_means(s, name, m) for s, m in ((self.reference, mx), (sample, my), (self.floor, None)))
+        at_floor = not sample.paired and same_conditions(self.floor.events, sample.events)
+        partner = self.floor if at_floor else self.reference
+        mx = multiplicities(len(partner.events), replicas, generator)
+        my = mx if sample.paired or at_floor else multiplicities(len(sample.events), replicas, generator)
+        mine, theirs = _means(partner, name, mx), _means(sample, name, my)
+        floor = _means(self.floor, name, None)[0] / _means(self.reference, name, None)[0] - 1
         ratios = theirs[1:] / mine[1:] - 1
-        return ScaleMetrics(
-            observable=name, value=theirs[0] / mine[0] - 1, error=float(np.nanstd(ratios, ddof=1)), floor=floor[0] / mine[0] - 1
-        )
+        return ScaleMetrics(observable=name, value=theirs[0] / mine[0] - 1, error=float(np.nanstd(ratios, ddof=1)), floor=floor)
 
 
 def _means(sample: Sample, name: str, replicas: Array | None) -> Array:

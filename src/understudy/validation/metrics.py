@@ -89,7 +89,11 @@ class CurveMetrics(_Part):
 
 
 class ScaleMetrics(_Part):
-    """Mean response (or total energy) of the candidate over the reference's, minus one."""
+    """Mean response (or total energy) of the candidate over the reference's, minus one.
+
+    Where reference events at the very conditions of the candidate exist, in either reference sample, it is they that the
+    candidate is compared with, event by event; `floor` is the difference of the two reference samples.
+    """
 
     observable: str
     value: Number

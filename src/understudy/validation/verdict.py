@@ -107,6 +107,9 @@ def _worst(observables: dict[str, ObservableMetrics], thresholds: Thresholds) ->
     value, error, floor = _number(ks.value), _number(ks.error), _number(ks.floor, 0.0)
     sentence = (
         f"The largest Kolmogorov-Smirnov distance above the floor is {value:.3f} +- {error:.3f} ({name}, floor {floor:.3f})"
+        if math.isfinite(value)
+        else f"{name}, which {100 * _number(observables[name].defined['reference']):.1f} % of the reference"
+        " events have, no event of this sample has"
     )
     return _check("ks", value - floor, error, thresholds.ks, thresholds.significance, sentence, f"{thresholds.ks:g}")
 
