@@ -14,7 +14,7 @@ from understudy.recipes import shipped
 from understudy.steps import export_run, sample_bundle, train_only
 
 
-@pytest.mark.filterwarnings("default::understudy.domain.OutOfDomainWarning")
+@pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_from_events_to_a_bundle_that_answers(name, tmp_path):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small(name, events=200)))

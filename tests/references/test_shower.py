@@ -371,7 +371,7 @@ def test_bad_conditions(changes, message):
     [
         ({"gnu": {}}, "unknown key 'gnu' .did you mean 'gun'"),
         ({"tuning": {"response": -1.0}}, "tuning.response"),
-        ({"tuning": {"core": 1.0}}, "tuning.core"),
+        ({"tuning": {"core": 1.0}}, "tuning: unknown key 'core'"),
         ({"particle": "muon"}, "particle"),
         ({"block": 0}, "block"),
     ],

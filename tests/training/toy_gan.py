@@ -79,7 +79,7 @@ def toy_score(model):
     return {"score": float((drawn.mean(0) - 1).abs().sum()), "width": float(drawn.std())}
 
 
-TOY_SETTINGS = TrainingSettings(epochs=12, batch_size=16, score_every=2, ema=0.9, checkpoint_seconds=1e9, device="cpu")
+TOY_SETTINGS = TrainingSettings(epochs=12, batch_size=16, score_every=2, ema=0.9, checkpoint_seconds=1e9, device="cpu", threads=1)
 
 
 def train_toy(directory, model=None, settings=TOY_SETTINGS, **arguments):
@@ -89,5 +89,4 @@ def train_toy(directory, model=None, settings=TOY_SETTINGS, **arguments):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     train_toy(Path(sys.argv[1]), ToyGan(pause=0.03), TOY_SETTINGS.model_copy(update={"checkpoint_seconds": 0.1}))
