@@ -1,7 +1,7 @@
 """How long the command line takes to answer, and what the quickstart costs in time and memory.
 
-    python benchmarks/command_line.py               # `understudy --help` beside an empty Python, taking turns
-    python benchmarks/command_line.py --quickstart  # a whole quickstart as well, with its peak memory
+python benchmarks/command_line.py               # `understudy --help` beside an empty Python, taking turns
+python benchmarks/command_line.py --quickstart  # a whole quickstart as well, with its peak memory
 """
 
 from __future__ import annotations
