@@ -12,6 +12,7 @@ import torch
 
 from understudy.deployment.runtime import Session
 from understudy.surrogate import Surrogate, as_tensors
+from understudy.threads import threads
 from understudy.versions import hardware
 
 BATCHES = (1, 100, 10_000)
@@ -33,10 +34,8 @@ def measure_timing(
         `{"hardware", "threads", "torch": {batch: ms}, "onnx": {batch: ms}}`, milliseconds per event.
     """
     session = Session(graph, threads=1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     engines: dict[str, dict[str, float]] = {"torch": {}, "onnx": {}}
-    try:
+    with threads(1):
         for batch in batches:
             rows = np.arange(batch) % len(next(iter(conditions.values())))
             given = {b.name: np.asarray(conditions[b.name])[rows] for b in surrogate.schema.given}
@@ -46,8 +45,6 @@ def measure_timing(
             }
             for name, seconds in _medians(calls, budget_s).items():
                 engines[name][str(batch)] = 1e3 * seconds / batch
-    finally:
-        torch.set_num_threads(threads)
     return {"hardware": hardware(), "threads": 1, **engines}
 
 

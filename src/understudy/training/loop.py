@@ -14,8 +14,6 @@ interrupted and resumed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from lightning_fabric import Fabric
 
 from understudy import seeds
 from understudy.models.base import Batch, Model
+from understudy.threads import threads
 from understudy.training.batches import check_data
 from understudy.training.history import Row, Watch
 from understudy.training.session import Score, Session, isolated_random_numbers
@@ -110,17 +109,6 @@ def train(
     model.to(home).train(was_training)
     best = session.rows[session.best["row"]] if session.best else None
     return TrainingResult(session.round, session.epoch, session.seconds, session.rows, best, str(fabric.device))
-
-
-@contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """So many threads of torch inside the block; as many as before if None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _play(session: Session, fabric: Fabric) -> None:

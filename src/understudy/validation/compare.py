@@ -16,6 +16,7 @@ import numpy as np
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array
+from understudy.threads import threads
 from understudy.validation import neighbours as near
 from understudy.validation.bootstrap import multiplicities
 from understudy.validation.classifier import JUDGES, TwoSampleTest, two_sample_test
@@ -52,7 +53,7 @@ def compare(
     history: Sequence[Mapping[str, Any]] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Compare candidates with a reference.
+    """Compare candidates with a reference, on one thread: the work is in small pieces, which more threads only delay.
 
     Args:
         reference: reference events that no candidate was trained on.
@@ -75,9 +76,10 @@ def compare(
     settings = settings or ValidationSettings()
     named = {"candidate": candidates} if isinstance(candidates, Events) else dict(candidates)
     chosen = select(reference, named, floor, settings.max_events, _generator(seed, "selection"))
-    study = _Study(chosen, geometry, train, settings, seed, progress)
-    samples = {name: study.sample(name, events, chosen.paired[name]) for name, events in chosen.candidates.items()}
-    comparisons = {name: study.comparison(sample) for name, sample in samples.items()}
+    with threads(1):
+        study = _Study(chosen, geometry, train, settings, seed, progress)
+        samples = {name: study.sample(name, events, chosen.paired[name]) for name, events in chosen.candidates.items()}
+        comparisons = {name: study.comparison(sample) for name, sample in samples.items()}
     main = next(iter(comparisons.values()))
     metrics = Metrics(
         **{**dict(main), "timing": timing, "training": training or None},
