@@ -22,7 +22,7 @@ from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
-from understudy.transforms.base import Chain, Projection
+from understudy.transforms.base import Chain, Projection, check_sample
 from understudy.transforms.features import FeatureEncoder
 
 
@@ -89,7 +89,11 @@ def target_of(stage: Stage, events: Events) -> Tensor:
 def training_batch(stage: Stage, events: Events) -> Batch:
     """Fit a stage's encoder and transforms to the training split and return it as the model sees it."""
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
-    weights = None if events.weights is None else torch.tensor(events.weights / events.weights.mean(), dtype=torch.float32)
+    weights = None
+    if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one: check it first
+        weights = torch.tensor(events.weights)
+        check_sample("the training split", len(events), weights)
+        weights = (weights / weights.mean()).to(torch.float32)
     target = target_of(stage, events)
     stage.encoder.fit(conditions, weights)
     stage.transforms.fit(target, conditions, weights)
