@@ -53,7 +53,15 @@ def build_stage(
     encoder = FeatureEncoder(stage.features, schema)
     transforms = Chain([entry(geometry=geometry, schema=schema) for entry in stage.transforms])
     width = schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
-    model = stage.model(feature_size=encoder.size, response_size=transforms.output_size(width), rng=rng, needs=needs)
+    model = stage.model(
+        feature_size=encoder.size,
+        response_size=transforms.output_size(width),
+        rng=rng,
+        needs=needs,
+        geometry=geometry if stage.produces == RESPONSE else None,
+        schema=schema,
+        transforms=transforms,
+    )
     projections = build_projections(recipe, geometry) if stage.produces == RESPONSE else []
     return Stage(stage.produces, encoder, transforms, model, projections)
 
@@ -99,4 +107,4 @@ def training_batch(stage: Stage, events: Events) -> Batch:
     stage.transforms.fit(target, conditions, weights)
     with torch.no_grad():
         response, features = stage.transforms(target, conditions), stage.encoder(conditions)
-    return Batch(response, features, weights, torch.arange(len(events)))
+    return Batch(response, features, weights, torch.arange(len(events)), conditions)

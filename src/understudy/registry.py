@@ -26,7 +26,13 @@ T = TypeVar("T")
 
 _ROOMS: dict[str, dict[str, Callable[..., Any]]] = {}
 _FILLED: set[str] = set()
-_PACKAGES = {"projections": "transforms", "objectives": "models.objectives", "penalties": "models.penalties"}
+_PACKAGES = {
+    "projections": "transforms",
+    "objectives": "models.objectives",
+    "penalties": "models.penalties",
+    "views": "models.views",
+    "auxiliaries": "models.auxiliaries",
+}
 """Rooms whose modules live in a package of another name."""
 ARGUMENTS = "Arguments"
 """Name of the models that constructors' arguments are checked with; their fields are called `x_` and the argument's name."""

@@ -46,7 +46,7 @@ class Remember(Model):
         super().__init__()
         self.register_buffer("kept", torch.zeros(0))
 
-    def fit(self, response, conditions, weights=None):
+    def fit(self, response, conditions, weights=None, given=None):
         self.kept = response.clone()
 
     def turns(self):

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -32,12 +33,14 @@ class Batch:
         conditions: encoded conditions (features) `(n, c)`.
         weights: optional `(n,)`, may be negative; scaled so that they average to 1 over the training split.
         index: row of each event in the training split `(n,)`.
+        given: conditions by block name in physical units, for losses that look at physical values.
     """
 
     response: Tensor
     conditions: Tensor
     weights: Tensor | None = None
     index: Tensor | None = None
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.response)
@@ -83,6 +86,7 @@ class Turn:
         loss: `(batch, generator) -> scalar`; all its randomness comes from the generator, and its backward pass reaches
             no parameters but those of this turn.
         repeats: times the turn is played in a round, with a fresh batch each time.
+        after: called after every update, to bring parameters back into bounds.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Turn:
     optimiser: Optimiser
     loss: Loss = field(repr=False)
     repeats: int = 1
+    after: Callable[[], None] | None = field(default=None, repr=False)
 
 
 class Model(nn.Module, ABC):
@@ -98,8 +103,21 @@ class Model(nn.Module, ABC):
     noise_size: int
     """Length of the noise vector; noise is standard normal `(n, noise_size)`."""
 
-    def fit(self, response: Tensor, conditions: Tensor, weights: Tensor | None = None) -> None:
-        """Look at the whole training split once, before the first turn. Most models need not."""
+    def fit(
+        self,
+        response: Tensor,
+        conditions: Tensor,
+        weights: Tensor | None = None,
+        given: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Look at the whole training split once, before the first turn. Most models need not.
+
+        Args:
+            response: transformed response `(n, d)`.
+            conditions: features `(n, c)`.
+            weights: optional `(n,)`.
+            given: conditions by block name in physical units.
+        """
 
     @abstractmethod
     def turns(self) -> tuple[Turn, ...]:

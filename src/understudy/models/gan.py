@@ -7,23 +7,29 @@ of the generator this is the conditional WGAN-GP (Gulrajani et al. 2017).
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from understudy.geometry import Calorimeter
 from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen
 from understudy.models.objectives.base import Objective
 from understudy.models.penalties.base import Penalty
+from understudy.models.views.base import View
 from understudy.registry import Given, Part, factory, register
+from understudy.schema import Schema
+from understudy.transforms.base import Chain
 
 ADAM = Optimiser()
 
 
 @register("models", "gan")
 class GAN(Model):
-    """A generator and a critic, the conditions given to both.
+    """A generator and a critic, by default with the conditions given to both.
 
     Args:
         feature_size: numbers that encode the conditions, $c$.
@@ -32,13 +38,22 @@ class GAN(Model):
         critic: network from response and features, side by side, to one score.
         objective: the losses of the two.
         penalty: term of the critic's loss, or None.
+        view: what the critic sees of a response besides the response itself, or None.
+        critic_features: whether the critic sees the encoded conditions; without them a view must tell it what was asked for.
+        auxiliaries: further terms of the generator's loss.
         noise: length of the noise vector $z$.
         critic_steps: turns of the critic to one of the generator, each with a fresh batch.
         l1: weight of the sum of the absolute weights of the generator's linear maps in its loss. (The L1 norm of the output
             itself would do nothing behind a softmax, where it is always 1.)
+        clip_weights: largest absolute value that a weight of the critic may have after an update (the first Wasserstein
+            GAN's way to keep it Lipschitz, Arjovsky et al. 2017), or None.
         generator_optimiser: optimiser of the generator.
         critic_optimiser: optimiser of the critic.
         rng: draws the initial weights; torch's own generator if None.
+        geometry: where the response's cells sit, for parts that ask for it.
+        schema: the events' schema, likewise.
+        transforms: the stage's transforms, likewise.
+        needs: trained stand-ins that the recipe names, likewise.
     """
 
     def __init__(
@@ -50,31 +65,57 @@ class GAN(Model):
         critic: Annotated[Spec, Part("networks")] = "dense",
         objective: Annotated[Spec, Part("objectives")] = "wasserstein",
         penalty: Annotated[Spec | None, Part("penalties")] = "gradient",
+        view: Annotated[Spec | None, Part("views")] = None,
+        critic_features: bool = True,
+        auxiliaries: Annotated[Sequence[Spec], Part("auxiliaries")] = (),
         noise: PositiveInt = 100,
         critic_steps: PositiveInt = 5,
         l1: NonNegativeFloat = 0.0,
+        clip_weights: PositiveFloat | None = None,
         generator_optimiser: Optimiser = ADAM,
         critic_optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
+        geometry: Given[Calorimeter | None] = None,
+        schema: Given[Schema | None] = None,
+        transforms: Given[Chain | None] = None,
+        needs: Given[Mapping[str, Any] | None] = None,
     ) -> None:
         super().__init__()
-        self.noise_size = noise
         self.critic_steps = critic_steps
+        self.critic_features = critic_features
         self.l1 = l1
+        self.clip_weights = clip_weights
         self.generator_optimiser = generator_optimiser
         self.critic_optimiser = critic_optimiser
         self.objective: Objective = factory("objectives", objective, "objective")()
         self.penalty: Penalty | None = None if penalty is None else factory("penalties", penalty, "penalty")()
-        given = {"inputs": noise + feature_size, "outputs": response_size, "rng": rng}
+        known: dict[str, Any] = {"geometry": geometry, "schema": schema, "transforms": transforms, "needs": needs or {}}
+        self.view: View | None = None if view is None else factory("views", view, "view")(**known)
+        self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
+        given = {"inputs": noise + feature_size, "outputs": response_size, "rng": rng, "geometry": geometry}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
-        given = {"inputs": response_size + feature_size, "outputs": 1, "rng": rng}
+        self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
+        seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
+        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
         self.critic: nn.Module = factory("networks", critic, "critic")(**given)
+
+    def fit(
+        self,
+        response: Tensor,
+        conditions: Tensor,
+        weights: Tensor | None = None,
+        given: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Fit the view."""
+        if self.view is not None:
+            self.view.fit(Batch(response, conditions, weights, None, given))
 
     def turns(self) -> tuple[Turn, ...]:
         """The critic `critic_steps` times, then the generator once."""
         critic, generator = tuple(self.critic.parameters()), tuple(self.generator.parameters())
+        clip = None if self.clip_weights is None else self._clip
         return (
-            Turn("critic", critic, self.critic_optimiser, self.critic_loss, self.critic_steps),
+            Turn("critic", critic, self.critic_optimiser, self.critic_loss, self.critic_steps, clip),
             Turn("generator", generator, self.generator_optimiser, self.generator_loss),
         )
 
@@ -83,30 +124,42 @@ class GAN(Model):
         response: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
         return response
 
-    def score(self, response: Tensor, conditions: Tensor) -> Tensor:
-        """$D(x, c)$, `(n,)`."""
-        scores: Tensor = self.critic(torch.cat([response, conditions], dim=1))
+    def seen(self, response: Tensor, batch: Batch) -> Tensor:
+        """What the critic sees of responses `(n, d)` at the conditions of `batch`: their view, `(n, D)`."""
+        return response if self.view is None else self.view(response, batch)
+
+    def score(self, seen: Tensor, conditions: Tensor) -> Tensor:
+        """$D(v, c)$, `(n,)`, of views `(n, D)`."""
+        scores: Tensor = self.critic(torch.cat([seen, conditions], dim=1) if self.critic_features else seen)
         return scores.squeeze(1)
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the critic plus the penalty."""
         with torch.no_grad():
-            generated = self.sample(self._noise(batch, generator), batch.conditions)
-        both = self.score(torch.cat([batch.response, generated]), torch.cat([batch.conditions, batch.conditions]))
+            generated = self.seen(self.sample(self._noise(batch, generator), batch.conditions), batch)
+            real = self.seen(batch.response, batch)
+        both = self.score(torch.cat([real, generated]), torch.cat([batch.conditions, batch.conditions]))
         real_scores, generated_scores = both.chunk(2)
         loss = self.objective.critic(real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(lambda x: self.score(x, batch.conditions), batch.response, generated, generator)
+            loss = loss + self.penalty(lambda v: self.score(v, batch.conditions), real, generated, generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The objective's loss of the generator plus the L1 term."""
+        """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
             generated = self.sample(self._noise(batch, generator), batch.conditions)
-            loss = self.objective.generator(self.score(generated, batch.conditions), batch.weights)
+            loss = self.objective.generator(self.score(self.seen(generated, batch), batch.conditions), batch.weights)
+        for term in self.auxiliaries:
+            loss = loss + term.weight * term(generated, batch, generator)
         if self.l1:
             loss = loss + self.l1 * sum(p.abs().sum() for p in self.generator.parameters() if p.ndim > 1)
         return loss
+
+    def _clip(self) -> None:
+        with torch.no_grad():
+            for p in self.critic.parameters():
+                p.clamp_(-self.clip_weights, self.clip_weights)  # type: ignore[operator]
 
     def _noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
         conditions = batch.conditions

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -57,7 +58,13 @@ class Library(Model):
         self.register_buffer("responses", torch.zeros(0, response_size))
         self.register_buffer("weights", torch.zeros(0))
 
-    def fit(self, response: Tensor, conditions: Tensor, weights: Tensor | None = None) -> None:
+    def fit(
+        self,
+        response: Tensor,
+        conditions: Tensor,
+        weights: Tensor | None = None,
+        given: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         """Store the training split.
 
         Among the neighbours an event is drawn with a probability proportional to its weight. A negative weight is no

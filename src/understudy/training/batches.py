@@ -37,7 +37,9 @@ class Batches:
         self.drawn += self.size
         index = rows if self.data.index is None else self.data.index.index_select(0, rows)
         weights = None if self.data.weights is None else self.data.weights.index_select(0, rows)
-        batch = Batch(self.data.response.index_select(0, rows), self.data.conditions.index_select(0, rows), weights, index)
+        given = {name: values.index_select(0, rows) for name, values in self.data.given.items()}
+        response, conditions = self.data.response.index_select(0, rows), self.data.conditions.index_select(0, rows)
+        batch = Batch(response, conditions, weights, index, given)
         return batch if rows.device == self.device else moved(batch, self.device)
 
     def _rows(self) -> Tensor:
@@ -60,13 +62,14 @@ def moved(data: Batch, device: torch.device) -> Batch:
     def move(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(device)
 
-    return Batch(data.response.to(device), data.conditions.to(device), move(data.weights), move(data.index))
+    given = {name: values.to(device) for name, values in data.given.items()}
+    return Batch(data.response.to(device), data.conditions.to(device), move(data.weights), move(data.index), given)
 
 
 def resident(data: Batch, device: torch.device) -> Batch:
     """`data` on `device` if it fits into half of the free memory there, else as it is."""
     if device.type == "cuda":
-        tensors = [t for t in (data.response, data.conditions, data.weights, data.index) if t is not None]
+        tensors = [t for t in (data.response, data.conditions, data.weights, data.index, *data.given.values()) if t is not None]
         if 2 * sum(t.numel() * t.element_size() for t in tensors) > torch.cuda.mem_get_info(device)[0]:
             return data
     return moved(data, device)

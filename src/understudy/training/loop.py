@@ -90,7 +90,7 @@ def train(
     check_data(data)
     fabric = launch(settings)
     home, was_training = next((p.device for p in model.parameters()), torch.device("cpu")), model.training
-    model.fit(data.response, data.conditions, data.weights)
+    model.fit(data.response, data.conditions, data.weights, data.given)
     model.to(fabric.device).train()
     with isolated_random_numbers(fabric.device), threads(settings.threads):
         torch.manual_seed(seeds.integer(seed, "dropout"))

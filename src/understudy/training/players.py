@@ -59,6 +59,8 @@ class Player:
         if rule.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.turn.parameters, rule.clip_norm)
         self.optimiser.step()
+        if self.turn.after is not None:
+            self.turn.after()
         self.update += 1
         return loss.detach()
 

@@ -1,0 +1,1 @@
+"""Views: what a critic sees of a response."""
