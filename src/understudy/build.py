@@ -18,6 +18,7 @@ from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.models.base import Batch
+from understudy.noise import CellNoise
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
@@ -38,7 +39,9 @@ def build_projections(recipe: Recipe, geometry: Calorimeter | None) -> list[Proj
 
 def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparation:
     """The steps from the reference's events to those that are learned."""
-    return Preparation(geometry, recipe.conditions, build_projections(recipe, geometry), recipe.derived, recipe.select)
+    noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
+    projections = build_projections(recipe, geometry)
+    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise)
 
 
 def build_stage(

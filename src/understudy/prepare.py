@@ -1,8 +1,9 @@
-"""From a reference's events to what is learned and judged: crop, project, derive, select.
+"""From a reference's events to what is learned and judged: crop, add noise, project, derive, select.
 
 The same steps, in the same order, whoever made the events: conditions are chosen, a larger geometry is cropped cell by
 cell, thresholds are applied, derived conditions are computed from what is left, and events outside the recipe's ranges
-are left out.
+are left out. Electronic noise, where a recipe asks for it, is added before the thresholds, to the reference alone: a
+stand-in has learned it and answers with it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 from understudy.events import Events
 from understudy.geometry import Calorimeter
+from understudy.noise import CellNoise
 from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
 
@@ -41,6 +43,7 @@ class Preparation:
         projections: applied to the response in order.
         derived: names out of `DERIVED`.
         select: allowed range by condition.
+        noise: electronic noise that is added before the projections, or None.
     """
 
     geometry: Calorimeter | None = None
@@ -48,6 +51,7 @@ class Preparation:
     projections: Sequence[Projection] = ()
     derived: Sequence[str] = ()
     select: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    noise: CellNoise | None = None
 
     def schema(self, schema: Schema) -> Schema:
         """The schema of prepared events, from the reference's own.
@@ -65,30 +69,42 @@ class Preparation:
             return made
         return replace(made, response=(replace(schema.response[0], shape=(self.geometry.n_cells,)),))
 
-    def __call__(self, events: Events, geometry: Calorimeter | None = None) -> Events:
+    def __call__(self, events: Events, geometry: Calorimeter | None = None, sample: str = "reference") -> Events:
         """Prepare `events`, whose response has `geometry` (the stand-in's own if None).
 
+        Args:
+            events: the reference's events.
+            geometry: where their cells sit.
+            sample: which sample they are; another one gets other noise.
+
         Raises:
-            ValueError: the response does not fit the geometry, a derived condition is unknown, or nothing is left.
+            ValueError: the response does not fit the geometry, a derived condition is unknown, noise leaves negative
+                energies, or nothing is left.
         """
         if self.conditions is not None:
             events = events.select_conditions(self.conditions)
         if self.geometry is not None:
             events = crop(events, geometry or self.geometry, self.geometry)
-        events = self._project(events)
+        events = self._project(events, sample)
         for name in self.derived:
             block, function = derived(name)
             events = events.with_condition(block, function(events))
         return self._selected(events)
 
-    def _project(self, events: Events) -> Events:
-        if not self.projections:
+    def _project(self, events: Events, sample: str) -> Events:
+        if not self.projections and self.noise is None:
             return events
-        packed = torch.tensor(events.packed())
+        cells = events.packed()
+        packed = torch.tensor(cells if self.noise is None else self.noise(cells, sample))
         given = {b.name: torch.tensor(np.asarray(events.conditions[b.name])) for b in events.schema.given if b.kind != "jagged"}
         with torch.no_grad():
             for projection in self.projections:
                 packed = projection(packed, given)
+        if self.noise is not None and any(b.minimum == 0 for b in events.schema.response) and bool((packed < 0).any()):
+            raise ValueError(
+                f"electronic noise leaves cells of {float(packed.min()):g} MeV after the projections, and an energy cannot be"
+                " negative; add a threshold to every layer with noise, or the projection non-negative"
+            )
         return events.with_response(packed.numpy())
 
     def _selected(self, events: Events) -> Events:

@@ -1,7 +1,8 @@
 """Recipe: everything a run needs, read from YAML, checked before anything is computed, written back resolved.
 
 A recipe is constructor arguments and nothing else. Wherever an object is asked for, `kind: name` picks its class and the
-other keys are that class's own arguments (see `understudy.registry`). An unknown key, kind or a wrong type is one sentence
+other keys are that class's own arguments (see `understudy.registry`). A recipe may extend another one and say only what is
+different (see `understudy.inheritance`). An unknown key, kind or a wrong type is one sentence
 that names the key, what was found and what is allowed.
 """
 
@@ -25,6 +26,8 @@ from pydantic import (
     model_validator,
 )
 
+from understudy.inheritance import inherited
+from understudy.noise import NoiseSettings
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory
 from understudy.training.settings import TrainingSettings
@@ -44,12 +47,16 @@ class _Section(BaseModel):
 
 
 class Split(_Section):
-    """Fractions of the events; consecutive groups of `group` events (one seed each, say) stay together."""
+    """Fractions of the events; consecutive groups of `group` events (one seed each, say) stay together.
+
+    `seed` divides them; the run's own if None. Runs of different seeds with one `split.seed` share their test events.
+    """
 
     train: float = Field(0.7, gt=0, lt=1)
     validation: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.2, gt=0, lt=1)
     group: int = Field(1, ge=1)
+    seed: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -92,6 +99,7 @@ class Recipe(_Section):
         events: how many events to simulate, or to use of a file (all of them if absent).
         geometry: what the response's numbers are; events of a larger geometry are cropped to it, cell by cell.
         conditions: the conditions a user gives, of those the reference has (all of them if absent).
+        noise: electronic noise of the cells, added to the reference before the projections.
         projections: thresholds and caps; applied to the reference first and to the stand-in last.
         derived: conditions computed from the response after the projections, e.g. `total_energy`.
         select: allowed range per condition; events outside are left out.
@@ -111,6 +119,7 @@ class Recipe(_Section):
     events: int | None = Field(None, ge=1)
     geometry: str | None = None
     conditions: list[str] | None = None
+    noise: NoiseSettings | None = None
     projections: list[ProjectionEntry] = []
     derived: list[str] = []
     select: dict[str, tuple[float, float]] = {}
@@ -222,7 +231,12 @@ class Recipe(_Section):
 
 
 def read_yaml(name: str | Path) -> Any:
-    """The plain data of a shipped recipe or a YAML file."""
+    """The plain data of a shipped recipe or a YAML file; what it extends is filled in (see `inheritance.py`)."""
+    return inherited(*_read(name), _read, lambda data, where: Recipe.from_dict(data, where).to_dict())
+
+
+def _read(name: str | Path) -> tuple[Any, Path]:
+    """What a shipped recipe or a YAML file says itself, and its file."""
     path = Path(name)
     if not path.is_file():
         known = shipped()
@@ -231,7 +245,7 @@ def read_yaml(name: str | Path) -> Any:
             raise FileNotFoundError(f"no recipe {str(name)!r}; {hint}")
         path = known[str(name)]
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8")), path
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not YAML: {reason}") from None

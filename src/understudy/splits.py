@@ -62,14 +62,15 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     with console.step(f"Preparing {len(events):,} events"):
         prepared = preparation(events, reference.geometry)
     split = recipe.split
-    parts = prepared.split((split.train, split.validation, split.test), seeds.generator(recipe.seed, "split"), split.group)
+    rng = seeds.generator(recipe.seed if split.seed is None else split.seed, "split")
+    parts = prepared.split((split.train, split.validation, split.test), rng, split.group)
     if not simulates:
         place.begin()
     name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
     place.use_data(name, digest)
     floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
     if simulates:
-        floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry)
+        floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry, "floor")
     return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
 
 

@@ -167,7 +167,8 @@ def validate_files(
         reference: the reference's events.
         candidates: files to judge; each goes by its name without the ending.
         out: directory of the report.
-        recipe: prepare all files as this recipe does.
+        recipe: prepare all files as this recipe does. Its electronic noise is added to the reference and the floor alone:
+            a candidate is taken to have it already, as a stand-in's answers do.
         geometry: geometry of the responses where the files do not name it.
         floor: a second, disjoint file of reference events.
         seed: of classifiers and bootstrap.
@@ -175,7 +176,7 @@ def validate_files(
     """
     words = None if recipe is None else Recipe.load(recipe)
 
-    def load(path: Path) -> tuple[Events, Calorimeter | None]:
+    def load(path: Path, sample: str = "candidate") -> tuple[Events, Calorimeter | None]:
         with storage.reader(path) as file:
             own = file.geometry or _declared(words, geometry)
             events = file.read()
@@ -183,14 +184,17 @@ def validate_files(
             return events, own
         target = build_geometry(words)
         own = target if target is not None and events.schema.response_width == target.n_cells else own
-        return build_preparation(words, target)(events, own), target
+        prepared = build_preparation(words, target)
+        if sample == "candidate":
+            prepared = replace(prepared, noise=None)
+        return prepared(events, own, sample), target
 
     if len({path.stem for path in candidates}) < len(candidates):
         raise ValueError("two candidate files have the same name; rename one, since the report calls them by it")
     with console.step(f"Reading {reference}"):
-        judged, shape = load(reference)
+        judged, shape = load(reference, "reference")
         others = {path.stem: load(path)[0] for path in candidates}
-        second = None if floor is None else load(floor)[0]
+        second = None if floor is None else load(floor, "floor")[0]
     make_directory(out)
     settings = ValidationSettings() if words is None else words.validation
     with console.step("Comparing with the reference") as step:
