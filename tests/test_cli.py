@@ -89,7 +89,7 @@ def test_every_command_has_a_help_with_an_example(understudy, command):
 def test_recipes_are_listed_and_printed(understudy):
     status, out, _ = understudy("recipes")
     assert status == 0
-    assert all(name in out for name in ("quickstart", "atlas-photon-89", "lhcb-ecal"))
+    assert all(name in out for name in ("quickstart", "atlas-photon-89-paper", "lhcb-ecal"))
     status, out, _ = understudy("recipes", "lhcb-ecal")
     assert yaml.safe_load(out)["name"] == "lhcb-ecal"
     fails(understudy("recipes", "nothing"), "no shipped recipe 'nothing'", "quickstart")

@@ -91,7 +91,7 @@ def test_files_that_are_no_recipes(tmp_path):
 
 
 def test_data_and_seed_of_the_command_line_replace_those_of_the_recipe():
-    recipe = Recipe.load("atlas-photon-89")
+    recipe = Recipe.load("atlas-photon-89-paper")
     changed = recipe.using(data="mine.h5", seed=9)
     assert changed.reference.to_dict()["path"] == "mine.h5"
     assert changed.reference.to_dict()["geometry"] == "atlas-em-247"
@@ -109,8 +109,8 @@ def test_an_error_in_a_long_recipe_is_still_short(words):
 
 def test_a_file_and_a_simulator_are_not_asked_for_together():
     with pytest.raises(ValueError, match="give --data or --reference, not both"):
-        Recipe.load("atlas-photon-89").using(data="mine.h5", reference="geant4")
-    assert Recipe.load("atlas-photon-89").using(data="mine.h5", reference="file").reference.arguments["path"] == "mine.h5"
+        Recipe.load("atlas-photon-89-paper").using(data="mine.h5", reference="geant4")
+    assert Recipe.load("atlas-photon-89-paper").using(data="mine.h5", reference="file").reference.arguments["path"] == "mine.h5"
     with pytest.raises(ValueError, match="events must be at least 1, not 0"):
         Recipe.load("quickstart").using(events=0)
     assert Recipe.load("quickstart").using(events=7).events == 7

@@ -46,7 +46,7 @@ def run(
 
     Interrupted with Ctrl-C or killed, the same command with `--resume` goes on and ends the same.
 
-    Example: `understudy run atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
+    Example: `understudy run atlas-photon-89-paper --data atlas_photons.h5 --out runs/a89`
     """
     from understudy.console import Console
 
@@ -116,7 +116,7 @@ def train(
 ) -> None:
     """Train a recipe's models without judging or exporting them; `understudy run ... --resume` or `export` goes on from there.
 
-    Example: `understudy train atlas-photon-89 --data atlas_photons.h5 --out runs/a89`
+    Example: `understudy train atlas-photon-89-paper --data atlas_photons.h5 --out runs/a89`
     """
     from understudy.console import Console
 
@@ -202,7 +202,7 @@ def validate(
 
     The same observables and settings as at the end of `run`, for events of whoever made them. Energies are in MeV, lengths in mm.
 
-    Example: `understudy validate geant4.h5 generated.h5 --recipe atlas-photon-89 --out report`
+    Example: `understudy validate geant4.h5 generated.h5 --recipe atlas-photon-89-paper --out report`
     """
     from understudy.console import Console
 
