@@ -58,6 +58,7 @@ def build_stage(
     width = schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
     model = stage.model(
         feature_size=encoder.size,
+        feature_names=encoder.names,
         response_size=transforms.output_size(width),
         rng=rng,
         needs=needs,

@@ -24,6 +24,7 @@ from understudy.deployment.timing import measure_timing
 from understudy.domain import Domain
 from understudy.models.base import Model
 from understudy.needs import pin
+from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
 from understudy.splits import Data, prepare
@@ -202,9 +203,10 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
     with console.step(f"Sampling {len(data.test):,} events at the test conditions"):
         samples = trained.surrogate.simulate(given, seeds.generator(recipe.seed, "samples"))
         candidates = {recipe.name: samples}
-        if recipe.derived and len(recipe.stages) > 1:
+        drawn = [name for name in recipe.derived if name not in FROM_CONDITIONS]
+        if drawn and len(recipe.stages) > 1:
             known = trained.surrogate.simulate(data.test.conditions, seeds.generator(recipe.seed, "samples"))
-            candidates[f"{recipe.name} given {', '.join(recipe.derived)}"] = known
+            candidates[f"{recipe.name} given {', '.join(drawn)}"] = known
         if trained.baseline is not None:
             candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)

@@ -1,9 +1,9 @@
 r"""Electronic noise of calorimeter cells: $E_i \to E_i + \sigma_l\, z$ with $z \sim N(0, 1)$, one $\sigma_l$ for each layer $l$.
 
-A reference that simulates the passage of particles alone has none. The read-out of a real calorimeter adds to every cell, in every
-event, a Gaussian of some tens of MeV, and the analysis removes most of it again by thresholds (P. Klein, "WGANs for
-simulation of e.m. showers in ATLAS calorimeter", eqs. 1-4). The noise is added before the thresholds, so that what is learned
-and judged has both: cells that noise lifts over a threshold, and energies that it smears.
+A reference that simulates the passage of particles alone has none. The read-out of a real calorimeter adds to every cell,
+in every event, a Gaussian of some tens of MeV, and the analysis removes most of it again by thresholds (P. Klein, "WGANs for
+simulation of e.m. showers in ATLAS calorimeter", eqs. 1-4). The noise is added before the thresholds, so that what is
+learned and judged has both: cells that noise lifts over a threshold, and energies that it smears.
 
 Correlated noise (crosstalk, pile-up) is not described.
 """

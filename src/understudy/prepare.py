@@ -16,6 +16,7 @@ import torch
 
 from understudy.events import Events
 from understudy.geometry import Calorimeter
+from understudy.kinematics import TRUE_ENERGY, true_energy
 from understudy.noise import CellNoise
 from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
@@ -29,8 +30,12 @@ def _total_energy(events: Events) -> Array:
 
 DERIVED: dict[str, tuple[Block, Callable[[Events], Array]]] = {
     "total_energy": (Block("total_energy", "MeV", derived=True, minimum=0.0), _total_energy),
+    TRUE_ENERGY: (Block(TRUE_ENERGY, "MeV", derived=True, minimum=0.0), lambda events: true_energy(events.conditions)),
 }
-"""Conditions that are computed from the response, by name."""
+"""Conditions that are computed, from the response or from other conditions, by name."""
+
+FROM_CONDITIONS = (TRUE_ENERGY,)
+"""Those that follow from what a user gives: they need not be drawn."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def reader(
         path: `.h5`, `.hdf5` or `.npz`.
         schema: the blocks to read, where the file does not name them or fewer are wanted.
         conditions: names of the conditions to read. By default all that the file's schema names; in a file without a
-            schema `incident_energies`, `momentum` and `position`, or if there are none of them all numeric data sets of
-            the showers' length.
+            schema `incident_energies`, `momentum`, `position`, `true_pt` and `true_eta`, or if there are none of them all
+            numeric data sets of the showers' length.
         response: False to read the conditions alone; a file of conditions needs no showers.
 
     Raises:

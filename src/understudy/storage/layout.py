@@ -32,6 +32,8 @@ _KNOWN = {
     "incident_energy": Block("incident_energy", "MeV", minimum=0.0),
     "momentum": Block("momentum", "MeV", columns=("px", "py", "pz"), shape=(3,)),
     "position": Block("position", "mm", columns=("x", "y"), shape=(2,)),
+    "true_pt": Block("true_pt", "MeV", minimum=0.0),
+    "true_eta": Block("true_eta"),
     "showers": Block("showers", "MeV", minimum=0.0),
 }
 """What blocks of these names are where the file does not say it."""
@@ -111,8 +113,8 @@ def infer(columns: Mapping[str, Column], conditions: Sequence[str] | None, where
 
     Args:
         columns: the file's data sets.
-        conditions: blocks or data sets to take as conditions; by default those of `incident_energies`, `momentum` and
-            `position` that there are, and without any of them every numeric data set of the showers' length.
+        conditions: blocks or data sets to take as conditions; by default those of `incident_energies`, `momentum`,
+            `position`, `true_pt` and `true_eta` that there are, and without any of them every numeric data set of the showers' length.
         where: the file, named in errors.
         response: False for the conditions alone, which need no showers.
 
