@@ -22,7 +22,7 @@ from understudy.validation.bootstrap import multiplicities
 from understudy.validation.classifier import JUDGES, TwoSampleTest, two_sample_test
 from understudy.validation.curves import compare_curves, curves, energy_edges
 from understudy.validation.judges import Inputs
-from understudy.validation.measure import distances
+from understudy.validation.measure import above_twice_floor, distances
 from understudy.validation.metrics import ClassifierMetrics, Comparison, CurveMetrics, Judged, Metrics, SampleInfo, ScaleMetrics
 from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
 from understudy.validation.outcome import Sample
@@ -30,6 +30,7 @@ from understudy.validation.report import Report
 from understudy.validation.selection import Selection, digest, same_conditions, select
 from understudy.validation.settings import ValidationSettings
 from understudy.validation.structure import GROUPS, CellMoments, compare_structure, structure_errors
+from understudy.validation.variety import Variety, at_one_condition
 from understudy.validation.verdict import conclude, judge
 
 MOST_JACKKNIFED = 1000
@@ -51,6 +52,7 @@ def compare(
     timing: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
+    variety: Sequence[Variety] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Compare candidates with a reference, on one thread: the work is in small pieces, which more threads only delay.
@@ -68,6 +70,7 @@ def compare(
         timing: milliseconds per event of the main candidate, for `metrics.json`.
         training: what its training took, for `metrics.json`.
         history: rows of its `history.json`, for the report.
+        variety: many samples of single conditions beside reference events there.
         progress: called with how much of how much is done.
 
     Raises:
@@ -77,7 +80,7 @@ def compare(
     named = {"candidate": candidates} if isinstance(candidates, Events) else dict(candidates)
     chosen = select(reference, named, floor, settings.max_events, _generator(seed, "selection"))
     with threads(1):
-        study = _Study(chosen, geometry, train, settings, seed, progress)
+        study = _Study(chosen, geometry, train, settings, seed, progress, variety)
         samples = {name: study.sample(name, events, chosen.paired[name]) for name, events in chosen.candidates.items()}
         comparisons = {name: study.comparison(sample) for name, sample in samples.items()}
     main = next(iter(comparisons.values()))
@@ -90,7 +93,7 @@ def compare(
         candidates=comparisons,
     )
     first = replace(study.reference, name=reference_name)
-    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train, history)
+    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train, history, variety)
 
 
 @dataclass
@@ -103,6 +106,7 @@ class _Study:
     settings: ValidationSettings
     seed: int
     progress: Progress | None
+    variety: Sequence[Variety] = ()
     observables: tuple[Observable, ...] = field(init=False)
     done: int = 0
 
@@ -154,7 +158,10 @@ class _Study:
         }
         scale, found = self._scale(sample), self._neighbours(sample)
         neighbours = {key: {**v, "floor": self.floor_near[key]["value"]} for key, v in found.items()}
-        checks = judge(classifier, observables, scale, neighbours, self.settings.thresholds)
+        generator = _generator(self.seed, "variety", sample.name)
+        studies = [at_one_condition(v, sample.name, self.geometry, self.settings, generator) for v in self.variety]
+        variety = [s for s in studies if s is not None]
+        checks = judge(classifier, observables, scale, neighbours, self.settings.thresholds, variety)
         verdict, reasons = conclude(checks)
         return Comparison(
             candidate=_info(sample.name, sample.events),
@@ -164,6 +171,8 @@ class _Study:
             scale=scale,
             structure=self._structure(sample),
             neighbours=neighbours,
+            variety=variety,
+            above_twice_floor=above_twice_floor(observables, self.settings.thresholds.significance),
             checks=[c.plain() for c in checks],
             paired=sample.paired,
             floor_paired=self.floor.paired,

@@ -82,7 +82,7 @@ def shower_grid(
         title_colours: colours of titles that are names of candidates.
     """
     layers = shown_layers(geometry, columns[0][1])
-    rows = [PANEL * min(max(_height_over_width(layer), 0.25), 2.5) for layer in layers]
+    rows = [PANEL * min(max(height_over_width(layer), 0.25), 2.5) for layer in layers]
     left, right, top, bottom, gap_x, gap_y = 0.78, 0.85, 0.34, 0.46, 0.22, 0.28
     width = left + len(columns) * (PANEL + gap_x) + right
     height = top + sum(rows) + gap_y * (len(rows) - 1) + bottom
@@ -95,13 +95,13 @@ def shower_grid(
                 box = ((left + c * (PANEL + gap_x)) / width, y / height, PANEL / width, row / height)
                 axes = figure.add_axes(box)
                 image = np.asarray(cells)[geometry.slices[layer.name]].reshape(layer.shape)
-                draw_layer(axes, layer, image, norm, _colour_map(cmap))
-                _label(axes, layer, first=c == 0, last=r == len(layers) - 1)
+                draw_layer(axes, layer, image, norm, colour_map(cmap))
+                label_layer(axes, layer, first=c == 0, last=r == len(layers) - 1)
                 if r == 0:
                     colour = (title_colours or {}).get(title, "black")
                     axes.set_title(figures.shortened(title, 24), fontsize=8.5, color=colour, pad=5)
             y -= gap_y
-        _colour_bar(figure, norm, cmap, colour_label, (width, height), right - 0.08, bottom, top)
+        colour_bar(figure, norm, cmap, colour_label, (width, height), right - 0.08, bottom, top)
     return figure
 
 
@@ -143,10 +143,10 @@ def neighbours_figure(geometry: Calorimeter, chosen: Array, found: Array, distan
     return shower_grid(geometry, columns, LogNorm(1e-4 * highest, highest), "viridis", "energy [MeV]")
 
 
-def shown_layers(geometry: Calorimeter, cells: Array) -> list[Layer]:
-    """All layers, or of many those with the highest contents, in their order."""
+def shown_layers(geometry: Calorimeter, cells: Array, most: int = MOST_LAYERS) -> list[Layer]:
+    """All layers, or of more than `most` those with the highest contents, in their order."""
     contents = [float(np.nansum(cells[geometry.slices[name]])) for name in geometry.layer_names]
-    best = sorted(np.argsort(contents)[::-1][:MOST_LAYERS])
+    best = sorted(np.argsort(contents)[::-1][:most])
     return [geometry.layers[i] for i in best]
 
 
@@ -160,7 +160,8 @@ def _comparable(layer: Layer) -> bool:
     return layer.shape_of_grid == "polar" or layer.units[0] == layer.units[1] or set(layer.axes) == {"eta", "phi"}
 
 
-def _height_over_width(layer: Layer) -> float:
+def height_over_width(layer: Layer) -> float:
+    """Height of a layer's image over its width, with its longer axis horizontal; 1 where lengths cannot be compared."""
     if layer.shape_of_grid == "polar" or not _comparable(layer):
         return 1.0
     spans = sorted(e[-1] - e[0] for e in layer.edges)
@@ -175,7 +176,7 @@ def _polar_mesh(layer: Layer, image: Array) -> tuple[Array, Array, Array]:
     return r[None, :] * np.cos(fine)[:, None], r[None, :] * np.sin(fine)[:, None], np.repeat(image, pieces, axis=0)
 
 
-def _label(axes: Axes, layer: Layer, first: bool, last: bool) -> None:
+def label_layer(axes: Axes, layer: Layer, first: bool, last: bool) -> None:
     """Axis names outside the grid only; the layer's name at its left."""
     names, units = (("x", "y"), (layer.units[1],) * 2) if layer.shape_of_grid == "polar" else (layer.axes, layer.units)
     if layer.shape_of_grid != "polar" and _turned(layer):
@@ -192,13 +193,15 @@ def _label(axes: Axes, layer: Layer, first: bool, last: bool) -> None:
         axes.tick_params(labelleft=False)
 
 
-def _colour_map(name: str) -> Any:
+def colour_map(name: str) -> Any:
+    """A colour map in which cells without a value are light grey."""
     return mpl.colormaps[name].with_extremes(bad=NOTHING)
 
 
-def _colour_bar(
+def colour_bar(
     figure: Figure, norm: Normalize, cmap: str, label: str, size: tuple[float, float], right: float, bottom: float, top: float
 ) -> None:
+    """A colour bar at the right of a figure of `size`, `right` from its edge, of at most 3.5 inches; all in inches."""
     width, height = size
     length = min(height - bottom - top, 3.5)
     box = ((width - right) / width, (height - top - length) / height, 0.12 / width, length / height)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -73,3 +76,26 @@ def memberships(n: int, m: int, paired: bool, repeats: int, generator: np.random
         else:
             row[:] = generator.permutation(row)
     return members
+
+
+def above_twice_floor(observables: Mapping[str, ObservableMetrics], significance: float = 3.0) -> list[dict[str, Any]]:
+    """What is still wrong: observables whose Wasserstein-1 distance exceeds twice its floor beyond `significance` sigmas.
+
+    Returns:
+        `observable`, `over_floor` (distance over its floor) and `sigmas` (of the excess over twice the floor) of each, the
+        largest distance over its floor first.
+    """
+    found = []
+    for name, entry in observables.items():
+        d = entry.wasserstein1
+        if d.value is None or d.floor is None or not d.floor > 0:
+            continue
+        error = math.hypot(_or_zero(d.error), 2 * _or_zero(d.floor_error))
+        sigmas = (d.value - 2 * d.floor) / error if error > 0 else math.inf
+        if d.value > 2 * d.floor and sigmas > significance:
+            found.append({"observable": name, "over_floor": d.value / d.floor, "sigmas": sigmas})
+    return sorted(found, key=lambda f: -f["over_floor"])
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None or math.isnan(value) else value

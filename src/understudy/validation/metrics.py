@@ -122,7 +122,8 @@ class Comparison(_Part):
     """One candidate against the reference.
 
     `structure` and `neighbours` hold value and floor of the studies of cells and neighbours, `checks` the verdict's criteria
-    (see `verdict.py`); `paired` tells whether
+    (see `verdict.py`), `variety` the studies of single conditions (see `variety.py`) and `above_twice_floor` the observables
+    that are still wrong, worst first (see `measure.above_twice_floor`); `paired` tells whether
     candidate and reference are at the same conditions event by event, and `floor_paired` the same of the floor.
     """
 
@@ -133,6 +134,8 @@ class Comparison(_Part):
     scale: ScaleMetrics | None = None
     structure: dict[str, dict[str, Number]] = Field(default_factory=dict)
     neighbours: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    variety: list[dict[str, Any]] = Field(default_factory=list)
+    above_twice_floor: list[dict[str, Any]] = Field(default_factory=list)
     checks: list[dict[str, Any]] = Field(default_factory=list)
     paired: bool
     floor_paired: bool

@@ -13,6 +13,7 @@ from understudy.validation.curves import Curve
 from understudy.validation.neighbours import NeighbourStudy
 from understudy.validation.observables import Observable
 from understudy.validation.structure import CellMoments
+from understudy.validation.variety import Variety
 
 AUCS = {
     "low_level": "AUC, cells",
@@ -58,6 +59,7 @@ class Outcome:
         geometry: where the response's cells sit, if it is a calorimeter's.
         train: what the candidates were trained on, if it was given.
         history: rows of the main candidate's training history, if they were given.
+        variety: many samples of single conditions, if they were given.
     """
 
     metrics: Mapping[str, Any]
@@ -68,6 +70,7 @@ class Outcome:
     geometry: Calorimeter | None = None
     train: Events | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    variety: Sequence[Variety] = ()
 
     @property
     def verdict(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -49,6 +51,22 @@ class Thresholds(_Settings):
     too_far: float = Field(
         0.05, ge=0, description="fraction of reference events as far from the candidate's as 1 % are from others"
     )
+    variety: float = Field(
+        0.2, ge=0, description="width of an observable at one condition over the reference's, above or below 1"
+    )
+
+
+class VarietySettings(_Settings):
+    """Many samples of one condition beside reference events there; 0 conditions leave the study out."""
+
+    reference: str | None = Field(
+        None,
+        description="which of the recipe's references simulates at that condition; if absent the recipe's own, and where that"
+        " is a file its events at the nearest conditions",
+    )
+    events: int = Field(300, ge=50, description="samples of each condition")
+    conditions: int = Field(2, ge=0, le=10, description="conditions that are looked at")
+    nearest: int = Field(200, ge=50, description="events at the nearest conditions, where the reference cannot simulate")
 
 
 class ValidationSettings(_Settings):
@@ -59,5 +77,9 @@ class ValidationSettings(_Settings):
     floor_repeats: int = Field(10, ge=2, description="divisions of the reference behind the floor of a distance")
     energy_bins: int = Field(8, ge=1, description="logarithmic energy bins of the curves")
     most_correlated: int = Field(4000, ge=0, description="cells above which no correlation matrix is made")
+    gallery: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        None, description="energies [MeV] of the single showers that are shown; if absent, quantiles of the sample"
+    )
+    variety: VarietySettings = VarietySettings()
     classifier: ClassifierSettings = ClassifierSettings()
     thresholds: Thresholds = Thresholds()

@@ -1,12 +1,14 @@
 """Pass or fail, with reasons: every criterion is an excess over the floor, its error, and a threshold from the settings.
 
 The criteria look for what makes a fast simulation unusable: responses that can be told apart, a wrong energy scale, an
-observable that is far off, repeated showers, training showers given out again, and showers that are never made.
+observable that is far off, repeated showers, training showers given out again, showers that are never made, and a width
+at one condition that is not the reference's.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,14 +45,16 @@ def judge(
     scale: ScaleMetrics | None,
     neighbours: dict[str, dict[str, float | None]],
     thresholds: Thresholds,
+    variety: Sequence[Mapping[str, Any]] = (),
 ) -> list[Check]:
-    """All criteria that these metrics allow, in a fixed order."""
+    """All criteria that these metrics allow, in a fixed order; `variety` are the studies of `variety.at_one_condition`."""
     checks = [_classifier(name, classifier, thresholds) for name in JUDGES]
     if scale is not None:
         checks.append(_scale(scale, thresholds))
     checks.append(_worst(observables, thresholds))
     checks += [_fraction(name, what, neighbours[name], thresholds) for name, what in FRACTIONS.items() if name in neighbours]
-    return checks
+    widths = _widths(variety, thresholds)
+    return checks if widths is None else [*checks, widths]
 
 
 def conclude(checks: list[Check]) -> tuple[str, list[str]]:
@@ -119,6 +123,22 @@ def _fraction(name: str, what: str, found: dict[str, float | None], thresholds: 
     sentence = f"{100 * value:.1f} % of the {what} (floor {100 * floor:.1f} %)"
     limit = getattr(thresholds, name)
     return _check(name, value - floor, error, limit, thresholds.significance, sentence, f"{100 * limit:g} % above it")
+
+
+def _widths(variety: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> Check | None:
+    """The width at one condition that is farthest off; one beyond the limit by chance alone is not chosen if another is not."""
+    limit, sigmas = thresholds.variety, thresholds.significance
+    found = [
+        (_number(entry["width_ratio"]["value"]), _number(entry["width_ratio"]["error"]), name, study["name"])
+        for study in variety
+        for name, entry in study["observables"].items()
+    ]
+    known = [f for f in found if math.isfinite(f[0]) and math.isfinite(f[1])]
+    if not known:
+        return None
+    ratio, error, name, where = max(known, key=lambda f: (abs(f[0] - 1) > max(limit, sigmas * f[1]), abs(f[0] - 1)))
+    sentence = f"Asked again and again at {where}, the width of {name} is {ratio:.2f} +- {error:.2f} of the reference's"
+    return _check("variety", abs(ratio - 1), error, limit, sigmas, sentence, f"{100 * limit:g} % above or below it")
 
 
 def _number(value: float | None, default: float = math.nan) -> float:
