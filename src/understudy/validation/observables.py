@@ -10,7 +10,6 @@ distances, and how many there are is compared by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,43 +17,31 @@ from understudy.events import Events
 from understudy.geometry import Calorimeter, Layer
 from understudy.schema import Array, Block, Schema
 from understudy.validation import calorimeter as shower
+from understudy.validation.observable import (
+    Function,
+    Observable,
+    cells_of,
+    energy_block,
+    incident_energy,
+    shower_block,
+    shower_cells,
+)
+from understudy.validation.observables_direction import directed, radii
 
-Function = Callable[[Events, Calorimeter | None], Array]
+__all__ = [
+    "Function",
+    "Observable",
+    "cells_of",
+    "energy_block",
+    "evaluate",
+    "incident_energy",
+    "observables_for",
+    "shower_block",
+    "shower_cells",
+]
 
 MANY_COLUMNS = 64
 """A block with more columns than this, none of them named, is described by its sum, maximum and zeros."""
-
-
-@dataclass(frozen=True)
-class Observable:
-    """One number per event.
-
-    Args:
-        name: stable and readable, e.g. `mean_eta_strips`; the key in `metrics.json`.
-        unit: unit in hepunits' system, empty for pure numbers.
-        label: what an axis says, without the unit; may hold LaTeX between dollars.
-        function: `(events, geometry) -> (n,)`; NaN where it is not defined.
-    """
-
-    name: str
-    unit: str
-    label: str
-    function: Function = field(repr=False)
-
-    def __call__(self, events: Events, geometry: Calorimeter | None = None) -> Array:
-        """Values `(n,)` in float64; NaN where it is not defined or nothing was detected.
-
-        Raises:
-            ValueError: the events have no response yet, or the function does not answer with one number per event.
-        """
-        if not events.response:
-            raise ValueError(f"{events.where}: {self.name!r} needs a response, and these events have not been simulated yet")
-        values = np.array(self.function(events, geometry), dtype=np.float64)
-        if values.shape != (len(events),):
-            raise ValueError(f"observable {self.name!r} has shape {values.shape} where ({len(events)},) is expected")
-        if events.mask is not None:
-            values[~events.mask] = np.nan
-        return values
 
 
 def evaluate(events: Events, geometry: Calorimeter | None, observables: Sequence[Observable] | None = None) -> dict[str, Array]:
@@ -79,48 +66,15 @@ def observables_for(schema: Schema, geometry: Calorimeter | None = None, thresho
     if geometry is not None and cells is not None:
         found += _whole_shower(cells, schema, geometry)
         for layer in geometry.layers:
-            found += _layer(cells, layer, threshold, alone=len(geometry.layers) == 1)
+            alone = len(geometry.layers) == 1
+            found += _layer(cells, layer, threshold, alone)
+            found += directed(schema, layer, alone) + radii(layer, alone)
     for block in schema.response:
         if block != cells:
             found += _columns(block)
     if not found:
         raise ValueError(f"the response ({', '.join(b.name for b in schema.response) or 'nothing'}) has no column to compare")
     return tuple(found)
-
-
-def shower_block(schema: Schema, geometry: Calorimeter) -> Block:
-    """The response block that holds the cells of `geometry`; ValueError if there is none or more than one."""
-    fits = [b for b in schema.response if b.kind in ("continuous", "image") and b.width == geometry.n_cells]
-    if len(fits) != 1:
-        sizes = ", ".join(f"{b.name} ({b.width})" for b in schema.response) or "nothing"
-        raise ValueError(
-            f"geometry {geometry.name!r} has {geometry.n_cells} cells, which fits {len(fits)} blocks of the response ({sizes})"
-            " where one is expected; name the geometry that the events were made with"
-        )
-    return fits[0]
-
-
-def shower_cells(events: Events, geometry: Calorimeter | None) -> Array:
-    """Cell energies `(n, n_cells)` [MeV] of the response that `geometry` describes."""
-    if geometry is None:
-        raise ValueError("a calorimeter's observables need its geometry, and none was given")
-    if not events.response:
-        raise ValueError(f"{events.where}: these events have no showers yet; simulate them first")
-    cells: Array = events.response[shower_block(events.schema, geometry).name]
-    return cells.reshape(len(events), -1)
-
-
-def energy_block(schema: Schema) -> Block | None:
-    """The given condition that is the incident energy: one number in MeV with `energy` or `energies` in its name."""
-    scalars = [b for b in schema.given if b.kind == "continuous" and b.width == 1 and b.unit == "MeV"]
-    named = [b for b in scalars if "energ" in b.name.lower()]
-    return min(named, key=lambda b: "incident" not in b.name.lower(), default=None)
-
-
-def incident_energy(events: Events) -> Array | None:
-    """Incident energy `(n,)` [MeV], or None where the conditions do not hold it."""
-    block = energy_block(events.schema)
-    return None if block is None else np.asarray(events.conditions[block.name], np.float64).reshape(-1)
 
 
 def _incident(events: Events) -> Array:
@@ -173,7 +127,7 @@ def _layer(cells: Block, layer: Layer, threshold: float, alone: bool) -> list[Ob
         return _on_layer(name, kernel)
 
     def fraction(e: Events, g: Calorimeter | None) -> Array:
-        return shower.ratio(shower.energy(_cells_of(e, g, name)), shower.energy(shower_cells(e, g)))
+        return shower.ratio(shower.energy(cells_of(e, g, name)), shower.energy(shower_cells(e, g)))
 
     where = f" in {name.replace('_', ' ')}"
     found = []
@@ -206,12 +160,7 @@ def _along(direction: shower.Direction, layer: str) -> list[Observable]:
 
 
 def _on_layer(layer: str, kernel: Callable[[Array], Array]) -> Function:
-    return lambda e, g: kernel(_cells_of(e, g, layer))
-
-
-def _cells_of(events: Events, geometry: Calorimeter | None, layer: str) -> Array:
-    cells = shower_cells(events, geometry)
-    return cells[:, geometry.slices[layer]]  # type: ignore[union-attr,index]
+    return lambda e, g: kernel(cells_of(e, g, layer))
 
 
 def _columns(block: Block) -> list[Observable]:
