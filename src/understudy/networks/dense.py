@@ -28,7 +28,7 @@ _ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "gelu": lambda _: nn.GELU(),
     "tanh": lambda _: nn.Tanh(),
 }
-_OUTPUTS: dict[str, Callable[[], nn.Module]] = {
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
     "softmax": lambda: nn.Softmax(dim=-1),
     "sigmoid": nn.Sigmoid,
@@ -79,7 +79,7 @@ class Dense(nn.Module):
                 modules.append(nn.LayerNorm(after))
             modules.append(_ACTIVATIONS[activation](slope))
         exact = output in _EXPONENTIAL
-        modules += [_linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), _OUTPUTS[output]()]
+        modules += [_linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), OUTPUTS[output]()]
         self.layers = nn.Sequential(*modules)
 
     def forward(self, x: Tensor) -> Tensor:
