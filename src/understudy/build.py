@@ -89,6 +89,8 @@ def check_stages(
     """ValueError or KeyError unless every stage and the baseline can be built for prepared events of `schema`."""
     for stage in (*recipe.stages, *([] if recipe.baseline is None else [recipe.baseline])):
         build_stage(stage, recipe, schema, geometry, torch.Generator().manual_seed(recipe.seed), needs)
+        if stage.augment is not None:
+            stage.augment.check(geometry, schema)
 
 
 def target_of(stage: Stage, events: Events) -> Tensor:

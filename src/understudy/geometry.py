@@ -14,7 +14,7 @@ import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,13 @@ from typing import Any, Literal
 import numpy as np
 
 from understudy.schema import Array
+from understudy.symmetry import SQUARE, Symmetry
 
 DPHI = 2 * math.pi / 256
 """Azimuthal size of a middle cell [rad]."""
+
+BARREL_RADIUS = 1500.0
+"""Radius [mm] at which the flat box of the ATLAS-like calorimeter stands: eta = x / radius, phi = y / radius."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Calorimeter:
-    """Layers one behind the other; the response is their cells in this order."""
+    """Layers one behind the other; the response is their cells in this order.
+
+    `symmetries` are those that cells, material and beam all have (see `symmetry.py`).
+    """
 
     name: str
     layers: tuple[Layer, ...]
+    symmetries: tuple[Symmetry, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "symmetries", tuple(self.symmetries))
         names = self.layer_names
         if not names or len(set(names)) != len(names):
             raise ValueError(f"calorimeter {self.name!r} needs layers with different names, not {list(names)}")
@@ -202,7 +211,8 @@ class Calorimeter:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calorimeter:
         """The inverse of `to_dict`."""
-        return cls(data["name"], tuple(Layer(**layer) for layer in data["layers"]))
+        symmetries = tuple(Symmetry(**symmetry) for symmetry in data.get("symmetries", ()))
+        return cls(data["name"], tuple(Layer(**layer) for layer in data["layers"]), symmetries)
 
 
 def _atlas(name: str, eta_cells: tuple[int, int, int, int], phi: tuple[int, int], back_low: int) -> Calorimeter:
@@ -225,7 +235,7 @@ def _atlas(name: str, eta_cells: tuple[int, int, int, int], phi: tuple[int, int]
 def _lhcb_ecal() -> Calorimeter:
     """5 x 5 blocks of 6 x 6 cells of 20 mm, centred on the beam spot."""
     layer = Layer.grid("ecal", (30, 30), (20.0, 20.0), (-300.0, -300.0), axes=("x", "y"), units=("mm", "mm"))
-    return Calorimeter("lhcb-ecal", (layer,))
+    return Calorimeter("lhcb-ecal", (layer,), SQUARE)
 
 
 def builtin(name: str) -> Calorimeter:

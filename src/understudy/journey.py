@@ -29,12 +29,14 @@ from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
 from understudy.splits import Data, prepare
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.symmetry import augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
 from understudy.training.session import Score
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.score import PhysicsScore
+from understudy.validation.symmetries import symmetry_pulls
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def train_stage(
     """Fit one stage's encoder and transforms, and train its model."""
     name = name or words.produces
     with console.training(f"{recipe.name}: {name}") as watch:
-        batch = training_batch(stage, data.train)
+        images = seeds.generator(recipe.seed, "augment", name)
+        batch = training_batch(stage, augmented(data.train, words.augment, data.geometry, images))
         return train_model(
             stage.model,
             batch,
@@ -197,6 +200,14 @@ def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8
     return float(torch.stack(distances).mean())
 
 
+def kept_symmetries(recipe: Recipe, surrogate: Surrogate, data: Data, most: int = 2000) -> dict[str, Any]:
+    """How the stand-in keeps the symmetries that its geometry declares, at the test conditions."""
+    if data.geometry is None or not data.geometry.symmetries:
+        return {}
+    rng = seeds.generator(recipe.seed, "symmetries")
+    return symmetry_pulls(surrogate, data.test[:most], data.geometry, rng)
+
+
 def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, graphs: list[Graph], console: Console) -> Report:
     """Sample the test conditions and compare with the reference; writes `samples.h5` and `report/`."""
     given = data.test.without_response().conditions
@@ -210,6 +221,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
         if trained.baseline is not None:
             candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
+    symmetries = kept_symmetries(recipe, trained.surrogate, data)
     with console.step("Timing on one thread"):
         timing = measure_timing(trained.surrogate, graphs[0].path, given)
     with console.step("Comparing with the reference") as step:
@@ -225,6 +237,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             timing=timing,
             training=trained.training,
             history=trained.history,
+            symmetries=symmetries,
             progress=step.advance,
         )
         report.write(place.path / "report")

@@ -30,6 +30,7 @@ from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory
+from understudy.symmetry import Augment
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
 
@@ -77,12 +78,16 @@ def _need(value: Any) -> Any:
 
 
 class StageRecipe(_Section):
-    """One model: what it produces, from which features, in which space, and how it is trained."""
+    """One model: what it produces, from which features, in which space, and how it is trained.
+
+    `augment` enlarges its training split by images under the geometry's symmetries.
+    """
 
     produces: str = "response"
     features: dict[str, str]
     transforms: list[TransformEntry] = []
     model: ModelEntry
+    augment: Augment | None = None
     training: TrainingSettings = TrainingSettings()
 
 

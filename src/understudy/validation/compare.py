@@ -53,6 +53,7 @@ def compare(
     training: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     variety: Sequence[Variety] = (),
+    symmetries: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare candidates with a reference, on one thread: the work is in small pieces, which more threads only delay.
@@ -71,6 +72,7 @@ def compare(
         training: what its training took, for `metrics.json`.
         history: rows of its `history.json`, for the report.
         variety: many samples of single conditions beside reference events there.
+        symmetries: how the main candidate keeps the geometry's symmetries (`symmetries.py`), for `metrics.json`.
         progress: called with how much of how much is done.
 
     Raises:
@@ -90,6 +92,7 @@ def compare(
         floor_sample=_info(f"{reference_name}, second sample", chosen.floor),
         settings=settings.model_dump(mode="json"),
         seed=seed,
+        symmetries=dict(symmetries or {}),
         candidates=comparisons,
     )
     first = replace(study.reference, name=reference_name)

@@ -146,13 +146,18 @@ class Comparison(_Part):
 
 
 class Metrics(Comparison):
-    """The contents of `metrics.json`; `nulls` says by path why a number is missing."""
+    """The contents of `metrics.json`; `nulls` says by path why a number is missing.
+
+    `symmetries` holds, by symmetry of the geometry, the largest pull between the main candidate's showers and those at mirrored
+    conditions, of cells and of observables (see `symmetries.py`).
+    """
 
     format: Literal[1] = 1
     reference: SampleInfo
     floor_sample: SampleInfo
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int
+    symmetries: dict[str, dict[str, Any]] = Field(default_factory=dict)
     candidates: dict[str, Comparison] = Field(default_factory=dict)
     nulls: dict[str, str] = Field(default_factory=dict)
 
