@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,17 @@ def all_positive(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return x, conditions_of(x)
 
 
+MOVING = replace(SCHEMA, response=(Block("time", "ns"), Block("momentum", "MeV", shape=(3,)), Block("position", shape=(2,))))
+
+
+def momenta(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """A time, a forward-going momentum of 1 MeV to 1 TeV, and a position."""
+    pz = 10 ** (6 * torch.rand(n, 1, generator=generator))
+    slopes = 0.3 * torch.randn(n, 2, generator=generator)
+    x = torch.cat([torch.rand(n, 1, generator=generator), slopes * pz, pz, torch.randn(n, 2, generator=generator)], 1)
+    return x, conditions_of(x)
+
+
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
     return rtol * x.abs()
 
@@ -72,9 +83,10 @@ class Example:
     draw: Callable[..., Sample] = showers
     tolerance: Callable[[Tensor], Tensor] = relative
     export: bool = True
+    schema: Schema = SCHEMA
 
     def build(self) -> Transform:
-        made = registry.factory("transforms", {"kind": self.kind, **self.arguments})(geometry=GEOMETRY, schema=SCHEMA)
+        made = registry.factory("transforms", {"kind": self.kind, **self.arguments})(geometry=GEOMETRY, schema=self.schema)
         assert isinstance(made, Transform)
         return made
 
@@ -100,6 +112,8 @@ KNOWN = (
     Example("box-cox", {"shift": 1e-2, "per": "component"}, export=False),
     Example("box-cox", {"power": 0.0}),
     Example("box-cox", {"power": 0.25}, export=False),
+    Example("box-cox", {"shift": 0.1, "of": "positive"}, export=False),
+    Example("direction", {}, momenta, lambda x: 3e-6 * x[:, 1:4].norm(dim=1, keepdim=True) + 1e-6, True, MOVING),
     Example("divide-by-energy", {"by": "total_energy", "scale": 0.1}),
     Example("layer-fractions", {}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.schema import Block, Schema
+from understudy.transforms.box_cox import fit_power
 from understudy.transforms.features import FeatureEncoder
 
 SCHEMA = Schema(
@@ -189,7 +190,9 @@ def test_the_exported_encoder_agrees() -> None:
         ({"eta": "periodic:turn"}, "needs a positive period"),
         ({"eta": "log:2"}, "takes no argument, found '2'"),
         ({"spot": "direction"}, "direction needs a momentum"),
-        ({"face": "standardise"}, "'face' is image and cannot be encoded"),
+        ({"face": "standardise"}, "'face' is image and cannot be encoded by 'standardise'; choose box-cox:SHIFT or raw"),
+        ({"face": "box-cox"}, "box-cox of 'face' needs its shift, an energy above 0, as in box-cox:0.1, found ''"),
+        ({"face": "box-cox:-1"}, "needs its shift"),
     ],
 )
 def test_wrong_encodings_are_refused(encodings: dict[str, str], message: str) -> None:
@@ -205,6 +208,7 @@ def test_wrong_encodings_are_refused(encodings: dict[str, str], message: str) ->
         ({"particle": "one-hot:2"}, {"particle": torch.tensor([0, 2])}, "holds categories 0 to 2 where one-hot:2 allows 0 to 1"),
         ({"eta": "standardise"}, {"eta": torch.tensor([0.0, math.nan])}, "'eta' holds NaN"),
         ({"eta": "standardise"}, {"eta": torch.zeros(0)}, "zero events"),
+        ({"face": "box-cox:1"}, {"face": -torch.ones(3, 4, 4)}, "'face' holds -1, and energies of cells are not negative"),
     ],
 )
 def test_wrong_training_samples_are_refused(encodings: dict[str, str], change: dict[str, Tensor], message: str) -> None:
@@ -226,3 +230,18 @@ def test_unfitted_use_and_missing_conditions_raise() -> None:
         encoder({"eta": torch.rand(3)})
     with pytest.raises(KeyError, match="the condition 'eta' is missing"):
         encoder.fit({"eta": torch.rand(3)})({"phi": torch.rand(3)})
+
+
+def test_an_image_keeps_its_zeros_and_its_power_is_that_of_the_cells_that_are_not_empty() -> None:
+    g = torch.Generator().manual_seed(4)
+    face = torch.where(torch.rand(300, 4, 4, generator=g) < 0.9, 0.0, torch.exp(torch.randn(300, 4, 4, generator=g)))
+    encoder = FeatureEncoder({"face": "box-cox:0.1"}, SCHEMA).fit({"face": face})
+    values = encoder({"face": face})
+    positive = face[face > 0]
+    power = fit_power(np.log1p(positive.double().numpy() / 0.1), np.ones(len(positive)))
+    assert float(encoder.floor[0]) == pytest.approx(power, abs=1e-4)
+    torch.testing.assert_close(values, (((1 + face / 0.1) ** power - 1) / power).reshape(300, 16), rtol=2e-5, atol=1e-6)
+    assert torch.equal(values == 0, face.reshape(300, 16) == 0)
+    x = face.clone().requires_grad_()
+    encoder({"face": x}).sum().backward()
+    assert torch.isfinite(x.grad).all()

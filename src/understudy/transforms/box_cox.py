@@ -11,7 +11,7 @@ constant only, so $\lambda$ is the same.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -45,11 +45,19 @@ class BoxCox(Transform):
         shift: in the unit of the response (MeV), above 0.
         power: a fixed lambda, or None to fit it.
         per: `component` (each column its own power) or `all`.
+        of: fit the power to `all` values, or to the `positive` ones. No power makes a spike at zero normal, and where most
+            cells are empty the spike alone would decide; zero stays at zero whatever the power.
     """
 
     power: Tensor
 
-    def __init__(self, shift: PositiveFloat = 1.0, power: Power | None = None, per: Per = "all") -> None:
+    def __init__(
+        self,
+        shift: PositiveFloat = 1.0,
+        power: Power | None = None,
+        per: Per = "all",
+        of: Literal["all", "positive"] = "all",
+    ) -> None:
         super().__init__()
         if not 0 < shift < math.inf:
             raise ValueError(f"box-cox needs a shift above 0, found {shift!r}")
@@ -58,6 +66,7 @@ class BoxCox(Transform):
         self.shift = float(shift)
         self.fixed = power
         self.per = per
+        self.of = of
         self.register_buffer("power", torch.empty(0))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
@@ -73,8 +82,12 @@ class BoxCox(Transform):
             columns, w = [log_t.ravel()], np.repeat(w, log_t.shape[1])
         else:
             columns = list(log_t.T)
-        powers = [fit_power(column, w) if self.fixed is None else self.fixed for column in columns]
+        powers = [self._power(column, w) if self.fixed is None else self.fixed for column in columns]
         self._keep(power=torch.tensor([p if abs(p) > ZERO_POWER else ZERO_POWER for p in powers]))
+
+    def _power(self, log_t: Array, weights: Array) -> float:
+        kept = log_t > 0 if self.of == "positive" else slice(None)
+        return fit_power(log_t[kept], weights[kept])
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
         return expm1(self.power * log1p(response / self.shift)) / self.power
@@ -103,8 +116,7 @@ def log_likelihood(power: float, log_t: Array, weights: Array) -> float:
 
 def fit_power(log_t: Array, weights: Array) -> float:
     """The power of largest likelihood: the best of a grid, then refined between its neighbours; 1 without any spread."""
-    spread = float(np.ptp(log_t))
-    if spread == 0:
+    if len(log_t) == 0 or float(np.ptp(log_t)) == 0:
         return 1.0
     lowest = max(-LARGEST_POWER, -DEEPEST / max(float(log_t.max()), 1e-6))
     grid = np.linspace(lowest, LARGEST_POWER, 33)

@@ -9,6 +9,8 @@ Each block of conditions is encoded by name:
 `one-hot:K`      a categorical block with the categories $0 \ldots K - 1$; any other category gives zeros
 `periodic`       $\sin 2\pi x/P$ and $\cos 2\pi x/P$; the period $P$ is the block's own, or `periodic:P`
 `direction`      a momentum $(p_x, p_y, p_z)$ with $p_z > 0$ as $\ln|p|$, $p_x/p_z$ and $p_y/p_z$, then standardised
+`box-cox:S`      energies of cells as $(t^\lambda - 1)/\lambda$ with $t = 1 + x/S$, the power fitted to the cells that are
+                 not empty; not standardised, so that empty cells stay at zero
 ===============  ===================================================================================================
 
 The number of features follows from the encodings and the schema alone, so that an encoder is built from a recipe and
@@ -28,6 +30,8 @@ from torch import Tensor
 
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Fitted, Tensors, check_sample, condition
+from understudy.transforms.box_cox import BoxCox
+from understudy.transforms.functions import expm1, log1p
 from understudy.transforms.moments import mean_and_scale
 
 SAFE = 1e-3
@@ -47,7 +51,7 @@ class Encoding(ABC):
 
     def __init__(self, block: Block, argument: str) -> None:
         self.block = block
-        if argument and not isinstance(self, OneHot | Periodic):
+        if argument and not isinstance(self, OneHot | Periodic | BoxCoxCells):
             raise ValueError(f"the encoding of {block.name!r} takes no argument, found {argument!r}; leave out the colon")
         self._prepare(argument)
 
@@ -160,6 +164,31 @@ class Direction(Encoding):
         return values[:, 2]
 
 
+class BoxCoxCells(Encoding):
+    """Energies of cells by the Box-Cox power transform, whose power takes the place of the floor."""
+
+    def _prepare(self, argument: str) -> None:
+        try:
+            self.shift = float(argument)
+        except ValueError:
+            self.shift = 0.0
+        if not 0 < self.shift < math.inf:
+            raise ValueError(
+                f"box-cox of {self.block.name!r} needs its shift, an energy above 0, as in box-cox:0.1, found {argument!r}"
+            )
+        self.names = tuple(f"box-cox({c})" for c in self.components())
+
+    def _columns(self, values: Tensor, floor: Tensor) -> Tensor:
+        power = floor.float()  # ONNX Runtime has the hyperbolic functions in single precision only
+        exact = expm1(power * log1p(values.float().clamp(min=0.0) / self.shift)) / power
+        return exact.to(values.dtype)
+
+    def power(self, values: Tensor, weights: Tensor | None) -> float:
+        """The power of largest likelihood of the values above 0."""
+        transform = BoxCox(self.shift, of="positive").fit(values.float(), {}, weights)
+        return float(transform.power)
+
+
 ENCODINGS: dict[str, type[Encoding]] = {
     "standardise": Standardise,
     "log": Log,
@@ -167,6 +196,7 @@ ENCODINGS: dict[str, type[Encoding]] = {
     "one-hot": OneHot,
     "periodic": Periodic,
     "direction": Direction,
+    "box-cox": BoxCoxCells,
 }
 
 
@@ -219,7 +249,7 @@ class FeatureEncoder(Fitted):
         values = self._values(conditions)
         check_sample(type(self).__name__, len(values[0]), weights)
         with torch.no_grad():
-            self._keep(floor=torch.stack([_floor(e, v) for e, v in zip(self.encodings, values, strict=True)]))
+            self._keep(floor=torch.stack([_floor(e, v, weights) for e, v in zip(self.encodings, values, strict=True)]))
             mean, scale = mean_and_scale(self._columns(values), weights)
             fixed = [not e.standardised for e in self.encodings for _ in e.names]
             mask = torch.tensor(fixed, device=mean.device)
@@ -248,19 +278,26 @@ def _encoding(name: str, spec: str, schema: Schema) -> Encoding:
     known = {b.name: b for b in schema.conditions}
     if name not in known:
         raise ValueError(f"unknown condition {name!r} to encode; these events have {', '.join(known) or 'none'}")
-    if known[name].kind in ("image", "jagged"):
-        raise ValueError(f"the condition {name!r} is {known[name].kind} and cannot be encoded as features; leave it out")
     kind, _, argument = spec.partition(":")
     if kind not in ENCODINGS:
         raise ValueError(f"unknown encoding {spec!r} of {name!r}; choose one of {', '.join(ENCODINGS)}")
+    if known[name].kind == "jagged" or (known[name].kind == "image" and kind not in ("box-cox", "raw")):
+        raise ValueError(
+            f"the condition {name!r} is {known[name].kind} and cannot be encoded by {kind!r}; "
+            + ("leave it out" if known[name].kind == "jagged" else "choose box-cox:SHIFT or raw")
+        )
     return ENCODINGS[kind](known[name], argument.strip())
 
 
-def _floor(encoding: Encoding, values: Tensor) -> Tensor:
-    """The safe floor of a block's positive quantity, after a check of the values."""
+def _floor(encoding: Encoding, values: Tensor, weights: Tensor | None) -> Tensor:
+    """The safe floor of a block's positive quantity, or its power, after a check of the values."""
     name = encoding.block.name
     if not bool(values.isfinite().all()):
         raise ValueError(f"the condition {name!r} holds NaN or infinity; remove or mend these events")
+    if isinstance(encoding, BoxCoxCells):
+        if bool((values < 0).any()):
+            raise ValueError(f"the condition {name!r} holds {values.min():g}, and energies of cells are not negative")
+        return values.new_tensor(encoding.power(values, weights))
     if isinstance(encoding, OneHot) and not bool(((values >= 0) & (values < encoding.count)).all()):
         raise ValueError(
             f"the condition {name!r} holds categories {values.min():g} to {values.max():g} where one-hot:{encoding.count}"
