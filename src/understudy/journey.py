@@ -29,7 +29,7 @@ from understudy.recipe import Recipe, StageRecipe
 from understudy.rundir import RunDirectory
 from understudy.splits import Data, prepare
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
-from understudy.symmetry import augmented
+from understudy.symmetry import Augment, augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
 from understudy.training.session import Score
@@ -177,7 +177,7 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
     features = stage.encoder(conditions)
     truth = stage.transforms(target_of(stage, events), conditions)
-    physics = PhysicsScore(events, data.geometry) if stage.produces == RESPONSE else None
+    physics = PhysicsScore(events, data.response_geometry) if stage.produces == RESPONSE else None
 
     def score(model: Model) -> Mapping[str, float]:
         device = next(model.parameters()).device
@@ -203,6 +203,10 @@ def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8
 def kept_symmetries(recipe: Recipe, surrogate: Surrogate, data: Data, most: int = 2000) -> dict[str, Any]:
     """How the stand-in keeps the symmetries that its geometry declares, at the test conditions."""
     if data.geometry is None or not data.geometry.symmetries:
+        return {}
+    try:
+        Augment().check(data.geometry, data.test.without_response().schema)
+    except ValueError:  # a response that is no shower, or conditions of which it is not known how they change
         return {}
     rng = seeds.generator(recipe.seed, "symmetries")
     return symmetry_pulls(surrogate, data.test[:most], data.geometry, rng)

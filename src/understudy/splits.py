@@ -17,6 +17,7 @@ from understudy.deployment.bundle import load_needs
 from understudy.events import Events
 from understudy.files import sha256
 from understudy.geometry import Calorimeter
+from understudy.plausible import check_plausible, check_projected
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe
 from understudy.rundir import RunDirectory
@@ -32,7 +33,7 @@ class Data:
         test: what is compared with.
         floor: further reference events at the test conditions; None where the reference cannot simulate any.
         preparation: the steps between the reference and these.
-        geometry: where the response's numbers sit.
+        geometry: where the cells sit.
         name: what the reference is called.
         digest: sha256 of the file of reference events.
     """
@@ -45,6 +46,11 @@ class Data:
     geometry: Calorimeter | None
     name: str
     digest: str
+
+    @property
+    def response_geometry(self) -> Calorimeter | None:
+        """Where the response's numbers sit; None where the cells are not what is learned but what it is learned from."""
+        return None if self.preparation.invert else self.geometry
 
 
 def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
@@ -61,6 +67,9 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
     with console.step(f"Preparing {len(events):,} events"):
         prepared = preparation(events, reference.geometry)
+        if not simulates:
+            check_plausible(events, reference.geometry, reference.expected_response, recipe.reference.arguments["path"])
+            check_projected(events, prepared, recipe.reference.arguments["path"])
     split = recipe.split
     rng = seeds.generator(recipe.seed if split.seed is None else split.seed, "split")
     parts = prepared.split((split.train, split.validation, split.test), rng, split.group)
@@ -69,7 +78,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
     place.use_data(name, digest)
     floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
-    if simulates:
+    if simulates and not recipe.invert:  # for what is learned from the response, new events would have new conditions
         floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry, "floor")
     return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from understudy import geometry as geometries
 from understudy import storage
 from understudy.events import Events
 from understudy.geometry import Calorimeter
+from understudy.plausible import RESPONSE
 from understudy.registry import register
 from understudy.schema import Schema
 from understudy.storage.layout import check_geometry
@@ -25,6 +27,8 @@ class File:
             not say it itself.
         conditions: conditions to read; by default those of the file's schema, or what `storage.reader` finds.
         events: read only the first so many.
+        expected_response: range that the mean energy in the cells over the incident energy must be near; a file that is a
+            thousand times away from it is asked for its units.
 
     Raises:
         ValueError: when used without a path, when the showers do not fit the geometry, or when there are fewer events
@@ -37,10 +41,14 @@ class File:
         geometry: str | None = None,
         conditions: list[str] | None = None,
         events: int | None = None,
+        expected_response: tuple[PositiveFloat, PositiveFloat] = RESPONSE,
     ) -> None:
         if events is not None and events < 1:
             raise ValueError(f"a file cannot give its first {events} events; ask for 1 or more")
+        if not expected_response[0] <= expected_response[1]:
+            raise ValueError("expected_response goes from {:g} to {:g}; give the lower end first".format(*expected_response))
         self.path = path
+        self.expected_response = expected_response
         self._geometry = geometry
         self._conditions = conditions
         self._first = events
