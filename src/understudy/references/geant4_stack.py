@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from understudy.geometry import DPHI, Calorimeter, Layer, builtin
-from understudy.references.guns import BARREL_RADIUS
+from understudy.geometry import BARREL_RADIUS, DPHI, Calorimeter, Layer, builtin
 
 Range = tuple[Annotated[int, Field(ge=0)], PositiveInt]
 """First cell and one past the last."""

@@ -11,14 +11,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from understudy.geometry import DPHI
+from understudy.geometry import BARREL_RADIUS, DPHI
 from understudy.schema import Array, Block
 
 ELECTRON_MASS = 0.51099895
 """Mass of the electron [MeV] (PDG)."""
-
-BARREL_RADIUS = 1500.0
-"""Radius [mm] at which the flat box of the ATLAS-like calorimeter stands: eta = x / radius, phi = y / radius."""
 
 ENERGY = Block("incident_energy", "MeV", minimum=0.0)
 MOMENTUM = Block("momentum", "MeV", shape=(3,), columns=("px", "py", "pz"))

@@ -15,10 +15,10 @@ from pydantic import PositiveInt
 
 from understudy import geometry as geometries
 from understudy.events import Events
-from understudy.geometry import Calorimeter
+from understudy.geometry import BARREL_RADIUS, Calorimeter
 from understudy.references.gflash_engine import Particle, Section, ShowerEngine, Tuning
 from understudy.references.gflash_medium import ATLAS_EM, LHCB_ECAL, LIQUID_ARGON
-from understudy.references.guns import BARREL_RADIUS, ENERGY, MOMENTUM, POSITION, ElectronGun, PhotonGun
+from understudy.references.guns import ENERGY, MOMENTUM, POSITION, ElectronGun, PhotonGun
 from understudy.registry import register
 from understudy.schema import Array, Block, Schema
 from understudy.simulator import Conditions, GunSource

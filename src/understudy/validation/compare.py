@@ -20,13 +20,16 @@ from understudy.threads import threads
 from understudy.validation import neighbours as near
 from understudy.validation.bootstrap import multiplicities
 from understudy.validation.classifier import JUDGES, TwoSampleTest, two_sample_test
-from understudy.validation.curves import compare_curves, curves, energy_edges
+from understudy.validation.curves import compare_curves, scale_energy
+from understudy.validation.curves_all import Bins, every_curve
 from understudy.validation.judges import Inputs
 from understudy.validation.measure import above_twice_floor, distances
 from understudy.validation.metrics import ClassifierMetrics, Comparison, CurveMetrics, Judged, Metrics, SampleInfo, ScaleMetrics
 from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
+from understudy.validation.observables_closure import residuals
 from understudy.validation.outcome import Sample
 from understudy.validation.report import Report
+from understudy.validation.resolution_fit import compare_fits, fit_sample
 from understudy.validation.selection import Selection, digest, same_conditions, select
 from understudy.validation.settings import ValidationSettings
 from understudy.validation.structure import GROUPS, CellMoments, compare_structure, structure_errors
@@ -111,10 +114,15 @@ class _Study:
     progress: Progress | None
     variety: Sequence[Variety] = ()
     observables: tuple[Observable, ...] = field(init=False)
+    residuals: tuple[Observable, ...] = field(init=False)
+    bins: Bins | None = field(init=False)
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.observables = observables_for(self.chosen.reference.schema, self.geometry)
+        samples = (self.chosen.reference, self.chosen.floor, *self.chosen.candidates.values())
+        self.residuals = residuals([events.schema for events in samples])
+        self.observables = (*observables_for(self.chosen.reference.schema, self.geometry), *self.residuals)
+        self.bins = None if self.geometry is None else Bins.of(self.chosen.reference, self.geometry, self.settings.energy_bins)
         self.reference = self.sample("reference", self.chosen.reference, True)
         self.floor = self.sample("floor", self.chosen.floor, self.chosen.floor_paired)
         self.inputs = Inputs.of(self.chosen.reference, self.geometry)
@@ -124,13 +132,15 @@ class _Study:
     def sample(self, name: str, events: Events, paired: bool) -> Sample:
         """Observables, curves, moments and neighbours of one sample; the reference's energy bins serve all."""
         values = evaluate(events, self.geometry, self.observables)
-        if self.geometry is None:
+        if self.geometry is None or self.bins is None:
             return Sample(name, events, values, {}, None, paired)
-        edges = energy_edges(self.chosen.reference, self.geometry, self.settings.energy_bins)
-        lines = curves(events, self.geometry, edges, _generator(self.seed, "curves", name), values, paired)
+        lines = every_curve(
+            events, self.geometry, self.bins, _generator(self.seed, "curves", name), values, self.residuals, paired
+        )
         cells, weights = self._detected(events)
         moments = CellMoments.of(cells, weights, cells.shape[1] <= self.settings.most_correlated)
-        return Sample(name, events, values, lines, moments, paired, self._studied(name, events))
+        fit = fit_sample(lines, scale_energy(events, self.geometry), events, self.settings.noise_term)
+        return Sample(name, events, values, lines, moments, paired, self._studied(name, events), fit)
 
     def _detected(self, events: Events) -> tuple[Array, Array | None]:
         """Cells and weights of the events that have any."""
@@ -171,6 +181,7 @@ class _Study:
             classifier=classifier,
             observables=observables,
             curves=self._curves(sample),
+            fits=compare_fits(self.reference.resolution, self.floor.resolution, sample.resolution),
             scale=scale,
             structure=self._structure(sample),
             neighbours=neighbours,

@@ -40,6 +40,8 @@ class Curve:
         ticks: names of the bins where they have names (layers).
         influence: what each event moves each bin by, `(n, k)`; kept only where the events are to be compared with those of
             another curve row by row.
+        x: mean of the abscissa in each bin `(k,)`, where it matters; NaN in empty bins.
+        logarithmic: whether `y` spans so many orders of magnitude that only a logarithmic axis shows it.
     """
 
     name: str
@@ -53,6 +55,58 @@ class Curve:
     covariance: Array | None = None
     ticks: tuple[str, ...] = ()
     influence: Array | None = None
+    x: Array | None = None
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RowMeans:
+    """Means of numbers that each event has `k` of; unpacked into a `Curve` of bins that share their events.
+
+    Args:
+        y: weighted means `(k,)`; NaN where there are too few events.
+        error: one standard deviation `(k,)`.
+        covariance: `(k, k)`.
+        influence: how far each event moves each mean, `(n, k)`; None unless asked for.
+    """
+
+    y: Array
+    error: Array
+    covariance: Array
+    influence: Array | None
+
+
+def row_means(rows: Array, weights: Array | None, valid: Array, keep: bool = False, rare: bool = False) -> RowMeans:
+    """Means over events.
+
+    Args:
+        rows: numbers `(m, k)` of the valid events.
+        weights: of all events `(n,)`, or None.
+        valid: which of `n` events the rows belong to, `(n,)` with `m` true.
+        keep: give `influence`.
+        rare: a mean to which fewer than `FEWEST` events contribute has no error that could be trusted, and is left empty.
+    """
+    w = np.ones(len(rows)) if weights is None else weights[valid]
+    k = rows.shape[1]
+    present = rows != 0
+    known = np.full(k, bool(filled(w.sum(), (w**2).sum())))
+    if rare:
+        known &= filled(w @ present, w**2 @ present)
+    total = w.sum() if known.any() else 1.0
+    mean = w @ rows / total
+    moved = w[:, None] * (rows - mean) / total
+    covariance = moved.T @ moved
+    each = None
+    if keep:
+        each = np.zeros((len(valid), k), np.float32)
+        each[valid] = moved
+    error = np.where(known, np.sqrt(np.diag(covariance)), np.nan)
+    return RowMeans(np.where(known, mean, np.nan), error, np.where(np.outer(known, known), covariance, np.nan), each)
+
+
+def filled(total: Array, squares: Array) -> Array:
+    """Whether sums of weights and of squared weights stand for at least `FEWEST` events."""
+    return np.asarray((total > 0) & (np.square(total) >= FEWEST * squares * (1 - 1e-12)))
 
 
 def pulls(a: Curve, b: Curve) -> Array:

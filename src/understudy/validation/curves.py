@@ -18,7 +18,7 @@ from understudy.geometry import Calorimeter
 from understudy.schema import Array
 from understudy.validation import calorimeter as shower
 from understudy.validation.bootstrap import multiplicities
-from understudy.validation.curve import FEWEST, Curve, compare_curves, pulls
+from understudy.validation.curve import FEWEST, Curve, compare_curves, filled, pulls, row_means
 from understudy.validation.observables import evaluate, incident_energy, observables_for, shower_cells
 
 __all__ = [
@@ -89,7 +89,8 @@ def curves(
         for kind, label in (("central", r"$\sigma_{68} / \langle E \rangle$"), ("rms", r"$\sigma / \langle E \rangle$")):
             y, error = binned_resolution(energy, known["response"], edges, generator, kind, weights)
             name = "resolution_vs_energy" if kind == "central" else "resolution_rms_vs_energy"
-            found.append(Curve(name, edges, y, error, "", label, x_label))
+            at, _ = binned_mean(energy, np.where(np.isfinite(known["response"]), energy, np.nan), edges, weights)
+            found.append(Curve(name, edges, y, error, "", label, x_label, x=at))
     if len(geometry.layers) > 1:
         found.append(longitudinal_profile(events, geometry, paired))
     return {c.name: c for c in found}
@@ -102,11 +103,11 @@ def binned_mean(x: Array, values: Array, edges: Array, weights: Array | None = N
     index, v, w = index[inside], values[inside], w[inside]
     k = len(edges) - 1
     total, squares = np.bincount(index, w, k), np.bincount(index, w**2, k)
-    filled = _filled(total, squares)
-    safe = np.where(filled, total, 1.0)
-    mean = np.where(filled, np.bincount(index, w * v, k) / safe, np.nan)
+    known = filled(total, squares)
+    safe = np.where(known, total, 1.0)
+    mean = np.where(known, np.bincount(index, w * v, k) / safe, np.nan)
     spread = np.bincount(index, (w * (v - mean[index])) ** 2, k)
-    return mean, np.sqrt(spread) / np.where(filled, safe, np.nan)
+    return mean, np.sqrt(spread) / np.where(known, safe, np.nan)
 
 
 def influence(x: Array, values: Array, edges: Array, weights: Array | None = None) -> Array:
@@ -130,17 +131,19 @@ def binned_resolution(
     kind: str = "central",
     weights: Array | None = None,
     replicas: int = 100,
+    relative: bool = True,
 ) -> tuple[Array, Array]:
-    """Relative width of `values` and its bootstrap error in bins of `x`, `(k,)` each; NaN where a bin is empty.
+    """Width of `values` and its bootstrap error in bins of `x`, `(k,)` each; NaN where a bin is empty.
 
     Args:
         x: what the bins are made of.
         values: `(n,)`, such as the response.
         edges: bin edges `(k + 1,)`.
         generator: draws the replicas.
-        kind: `central`, half of the central 68.27 % interval over the mean, or `rms`, standard deviation over the mean.
+        kind: `central`, half of the central 68.27 % interval, or `rms`, the standard deviation.
         weights: `(n,)`.
         replicas: number of bootstrap replicas.
+        relative: give the width over the mean.
     """
     if kind not in ("central", "rms"):
         raise ValueError(f"no resolution of kind {kind!r}; choose 'central' or 'rms'")
@@ -149,9 +152,9 @@ def binned_resolution(
     y, error = np.full(len(edges) - 1, np.nan), np.full(len(edges) - 1, np.nan)
     for b in range(len(y)):
         v, wb = values[inside & (index == b)], w[inside & (index == b)]
-        if _filled(wb.sum(), (wb**2).sum()):
-            y[b] = _relative_width(v, wb[None, :], kind)[0]
-            widths = _relative_width(v, wb * multiplicities(len(v), replicas, generator), kind)
+        if filled(wb.sum(), (wb**2).sum()):
+            y[b] = _width(v, wb[None, :], kind, relative)[0]
+            widths = _width(v, wb * multiplicities(len(v), replicas, generator), kind, relative)
             widths = widths[np.isfinite(widths)]
             error[b] = widths.std(ddof=1) if len(widths) > 1 else np.nan
     return y, error
@@ -166,24 +169,26 @@ def longitudinal_profile(events: Events, geometry: Calorimeter, paired: bool = F
     scale = scale_energy(events, geometry)
     valid = (scale > 0) & np.isfinite(energies).all(1)
     shares = energies[valid] / scale[valid, None]
-    w = np.ones(len(shares)) if events.weights is None else events.weights[valid]
-    k = len(geometry.layers)
-    mean, covariance = np.full(k, np.nan), np.full((k, k), np.nan)
-    each = np.zeros((len(events), k), np.float32)
-    if _filled(w.sum(), (w**2).sum()):
-        mean = w @ shares / w.sum()
-        moved = w[:, None] * (shares - mean)
-        covariance = moved.T @ moved / w.sum() ** 2
-        each[valid] = moved / w.sum()
-    error = np.sqrt(np.diag(covariance))
+    k, means = len(geometry.layers), row_means(shares, events.weights, valid, paired)
     label = (
         r"$\langle E / E_\mathrm{inc} \rangle$"
         if incident_energy(events) is not None
         else r"$\langle E / E_\mathrm{tot} \rangle$"
     )
     edges = np.arange(k + 1) - 0.5
-    kept = each if paired else None
-    return Curve("longitudinal_profile", edges, mean, error, "", label, "layer", "", covariance, geometry.layer_names, kept)
+    return Curve(
+        "longitudinal_profile",
+        edges,
+        means.y,
+        means.error,
+        "",
+        label,
+        "layer",
+        "",
+        means.covariance,
+        geometry.layer_names,
+        means.influence,
+    )
 
 
 def _bins(x: Array, values: Array, edges: Array) -> tuple[Array, Array]:
@@ -193,21 +198,17 @@ def _bins(x: Array, values: Array, edges: Array) -> tuple[Array, Array]:
     return index, inside
 
 
-def _filled(total: Array, squares: Array) -> Array:
-    """Whether sums of weights and of squared weights stand for at least `FEWEST` events."""
-    return np.asarray((total > 0) & (np.square(total) >= FEWEST * squares * (1 - 1e-12)))
-
-
-def _relative_width(values: Array, weights: Array, kind: str) -> Array:
-    """Width over mean `(replicas,)` of `values (n,)` with weights `(replicas, n)`; NaN where the weights sum to nothing."""
+def _width(values: Array, weights: Array, kind: str, relative: bool) -> Array:
+    """Width `(replicas,)` of `values (n,)` with weights `(replicas, n)`; NaN where the weights sum to nothing."""
     total = weights.sum(1)
     weights = weights / np.where(total > 0, total, np.nan)[:, None]
     mean = weights @ values
-    mean = np.where(mean == 0, np.nan, mean)  # a bin in which nothing was deposited has no relative width
+    scale = np.where(mean == 0, np.nan, mean) if relative else np.ones(len(mean))  # where nothing was deposited, no ratio
     if kind == "rms":
-        return np.asarray(np.sqrt(np.clip(weights @ values**2 - mean**2, 0.0, None)) / mean)
+        variance = weights @ (values - values.mean()) ** 2 - (mean - values.mean()) ** 2
+        return np.asarray(np.sqrt(np.clip(variance, 0.0, None)) / scale)
     order = np.argsort(values)
     cumulative = np.maximum.accumulate(np.cumsum(weights[:, order], axis=1), axis=1)
     tail = stats.norm.sf(1.0)
     low, high = (values[order][(cumulative >= q - 1e-12).argmax(1)] for q in (tail, 1.0 - tail))
-    return np.asarray(0.5 * (high - low) / mean)
+    return np.asarray(0.5 * (high - low) / scale)

@@ -13,6 +13,7 @@ from understudy.schema import Array
 from understudy.validation.bootstrap import with_uncertainty
 from understudy.validation.distances import Distance, defined_fraction, ks, reference_edges, separation_power, wasserstein1
 from understudy.validation.metrics import DistanceMetrics, ObservableMetrics
+from understudy.validation.moments import moments, tails
 from understudy.validation.observables import Observable
 from understudy.validation.settings import ValidationSettings
 
@@ -27,7 +28,7 @@ def distances(
     settings: ValidationSettings,
     generator: np.random.Generator,
 ) -> ObservableMetrics:
-    """Wasserstein-1, separation power and Kolmogorov-Smirnov distance, each with error and floor.
+    """Wasserstein-1, separation power and Kolmogorov-Smirnov distance, each with error and floor; moments and tails.
 
     Args:
         observable: gives the unit.
@@ -60,7 +61,14 @@ def distances(
         "reference": defined_fraction(reference, weights[0]),
         "candidate": defined_fraction(candidate, weights[2]),
     }
-    return ObservableMetrics(unit=observable.unit, defined=fractions, **found)
+    samples = dict(zip(("reference", "floor", "candidate"), zip(values, weights, strict=True), strict=True))
+    return ObservableMetrics(
+        unit=observable.unit,
+        defined=fractions,
+        moments={name: moments(*sample) for name, sample in samples.items()},
+        tails={name: tails(*sample) for name, sample in samples.items()},
+        **found,
+    )
 
 
 def memberships(n: int, m: int, paired: bool, repeats: int, generator: np.random.Generator) -> Array:

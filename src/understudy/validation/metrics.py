@@ -68,7 +68,9 @@ class DistanceMetrics(_Part):
 class ObservableMetrics(_Part):
     """Distances of one observable; `wasserstein1` has the observable's unit, the others are pure numbers.
 
-    `defined` are the weighted fractions of reference and candidate events that have the observable.
+    `defined` are the weighted fractions of reference and candidate events that have the observable. `moments` and `tails`
+    are by sample (`reference`, `candidate`, `floor`): mean and width with errors, and quantiles with errors as far out as
+    the sample's size allows (`moments.py`), in the observable's unit.
     """
 
     unit: str
@@ -76,6 +78,8 @@ class ObservableMetrics(_Part):
     separation_power: DistanceMetrics
     ks: DistanceMetrics
     defined: dict[str, Number]
+    moments: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    tails: dict[str, dict[str, dict[str, Number]]] = Field(default_factory=dict)
 
 
 class CurveMetrics(_Part):
@@ -121,6 +125,8 @@ class TrainingMetrics(_Part):
 class Comparison(_Part):
     """One candidate against the reference.
 
+    `fits` holds under `resolution` the terms a/sqrt(E), b/E and c of the energy resolution (E in GeV, added in quadrature) of
+    `reference`, `candidate` and `floor`, and the candidate's `pulls`; it is empty where none could be fitted.
     `structure` and `neighbours` hold value and floor of the studies of cells and neighbours, `checks` the verdict's criteria
     (see `verdict.py`), `variety` the studies of single conditions (see `variety.py`) and `above_twice_floor` the observables
     that are still wrong, worst first (see `measure.above_twice_floor`); `paired` tells whether
@@ -131,6 +137,7 @@ class Comparison(_Part):
     classifier: ClassifierMetrics
     observables: dict[str, ObservableMetrics]
     curves: dict[str, CurveMetrics] = Field(default_factory=dict)
+    fits: dict[str, dict[str, Any]] = Field(default_factory=dict)
     scale: ScaleMetrics | None = None
     structure: dict[str, dict[str, Number]] = Field(default_factory=dict)
     neighbours: dict[str, dict[str, Number]] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from understudy.schema import Array
 from understudy.validation.curves import Curve
 from understudy.validation.neighbours import NeighbourStudy
 from understudy.validation.observables import Observable
+from understudy.validation.resolution_fit import ResolutionFit
 from understudy.validation.structure import CellMoments
 from understudy.validation.variety import Variety
 
@@ -35,6 +36,7 @@ class Sample:
         moments: moments of the cells; None without a geometry.
         paired: its events are at the reference's conditions, row by row.
         neighbours: distances to training and reference; None where no training sample was given, and of the reference.
+        resolution: the fitted energy resolution; None where the incident energy is unknown or there are too few bins.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Sample:
     moments: CellMoments | None
     paired: bool = False
     neighbours: NeighbourStudy | None = None
+    resolution: ResolutionFit | None = None
 
 
 @dataclass(frozen=True, eq=False)

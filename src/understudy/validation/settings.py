@@ -75,7 +75,8 @@ class ValidationSettings(_Settings):
     max_events: int = Field(20_000, ge=100, description="events per sample that are compared; further ones are left out")
     replicas: int = Field(100, ge=2, description="bootstrap replicas behind the error of a distance")
     floor_repeats: int = Field(10, ge=2, description="divisions of the reference behind the floor of a distance")
-    energy_bins: int = Field(8, ge=1, description="logarithmic energy bins of the curves")
+    energy_bins: int = Field(12, ge=1, description="logarithmic energy bins of the curves")
+    noise_term: bool = Field(False, description="fit the resolution with a term b/E as well, for cells with electronic noise")
     most_correlated: int = Field(4000, ge=0, description="cells above which no correlation matrix is made")
     gallery: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         None, description="energies [MeV] of the single showers that are shown; if absent, quantiles of the sample"
