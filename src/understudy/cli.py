@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from understudy.cli_errors import CommandInterruptedError, Commands, fail, sentence, show_warning
+from understudy.cli_look import info, recipes
 from understudy.cli_options import DataFile, EventsUsed, OutDir, Overwrite, RecipeName, ReferenceName, Resume, Seed
+from understudy.cli_scan import scan
 
 app = typer.Typer(
     name="understudy",
@@ -22,7 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Learned stand-ins for particle-detector simulation: train one, prove it, run it.
 
-The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe.
+The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe;
+**scan** compares variants of one.
 
 Begin with `understudy run quickstart`, see `understudy recipes`, and look into any file with `understudy info FILE`.""",
 )
@@ -86,8 +89,14 @@ def simulate(
             min=1,
         ),
     ] = None,
+    energies: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--energies", help="Lowest and highest energy of the particle gun [MeV]; the recipe's own if absent."),
+    ] = None,
 ) -> None:
     """Make reference events with a recipe's simulator: Geant4, a parametrisation, ...
+
+    Interrupted with Ctrl-C or killed, the same command goes on where it stopped and ends with the same file.
 
     The file holds `showers`, `incident_energies` and the condition columns (MeV, mm), and can be given to `--data`.
 
@@ -99,7 +108,9 @@ def simulate(
     with console.loading():
         from understudy.steps import simulate_to_file
 
-    path = simulate_to_file(recipe, events, out, reference=reference, seed=seed, processes=processes, console=console)
+    path = simulate_to_file(
+        recipe, events, out, reference=reference, seed=seed, processes=processes, energies=energies, console=console
+    )
     console.wrote(path, f"{events:,} events")
 
 
@@ -235,38 +246,9 @@ def export(
     console.wrote(bundle, "bundle")
 
 
-@app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None) -> None:
-    """List the shipped recipes, or print one to start your own from.
-
-    Example: `understudy recipes lhcb-ecal > mine.yaml`
-    """
-    from understudy.recipes import shipped, titles
-
-    if name is not None:
-        if name not in shipped():
-            raise ValueError(f"no shipped recipe {name!r}; there are {', '.join(shipped())}")
-        typer.echo(shipped()[name].read_text(encoding="utf-8"), nl=False)
-        return
-    from understudy.console import Console
-
-    Console().summary([{"recipe": n, "what it is": t} for n, t in titles().items()], title="shipped recipes")
-
-
-@app.command()
-def info(path: Annotated[Path, typer.Argument(help="A file of events, a bundle, or a run.")]) -> None:
-    """Say what a file, a bundle or a run holds.
-
-    Example: `understudy info atlas_photons.h5`
-    """
-    from understudy.console import Console
-
-    console = Console()
-    with console.loading():
-        from understudy.inspection import describe
-
-    for title, rows in describe(path).items():
-        console.summary(rows, title=title)
+app.command()(scan)
+app.command()(recipes)
+app.command()(info)
 
 
 def version(value: bool) -> None:
