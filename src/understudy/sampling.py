@@ -1,16 +1,14 @@
 """Chunked, resumable generation of a bundle's events into one file.
 
 Every chunk has its own seed sequence, `(seed, chunk number)`, so the output does not depend on the number of workers nor on
-where an earlier attempt was interrupted. Finished chunks wait beside the output in `.NAME.parts/`; the output appears under
-its own name when it is whole.
+where an earlier attempt was interrupted. Finished chunks wait beside the output (see `chunks.py`); the output appears under its
+own name when it is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
-import shutil
 import signal
 import threading
 import warnings
@@ -23,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from understudy import seeds, storage
+from understudy.chunks import claim, join
 from understudy.deployment.bundle import load_bundle
 from understudy.domain import OutOfDomainWarning
 from understudy.events import Events
-from understudy.files import make_directory, sha256, write_json
+from understudy.files import sha256
 from understudy.rundir import MANIFEST
 
 Progress = Callable[[int], None]
@@ -67,10 +66,8 @@ def sample_to_file(
     names = [b.name for b in surrogate.schema.given]
     asked = conditions.select_conditions(names)
     surrogate.domain.outside(asked.conditions, warn=True)
-    parts = out.with_name(f".{out.name}.parts")
-    _claim(parts, _plan(bundle, asked, seed, chunk))
     numbers = range(-(-len(asked) // chunk))
-    files = [parts / f"{i:06d}.h5" for i in numbers]
+    files = claim(out, _plan(bundle, asked, seed, chunk), len(numbers))
     tasks = [(i, dict(asked[i * chunk : (i + 1) * chunk].conditions), seed, files[i]) for i in numbers]
     missing = [task for task in tasks if not task[-1].exists()]
     done = len(asked) - sum(len(next(iter(c.values()))) for _, c, _, _ in missing)
@@ -78,13 +75,7 @@ def sample_to_file(
         done += size
         if progress is not None:
             progress(done)
-    with storage.reader(files[0]) as first:
-        schema = first.schema
-    with storage.writer(out, schema, surrogate.geometry) as file:
-        for part in files:
-            file.append(storage.read(part))
-    shutil.rmtree(parts)
-    return out
+    return join(files, out, surrogate.geometry)
 
 
 def _plan(bundle: Path, conditions: Events, seed: int, chunk: int) -> dict[str, Any]:
@@ -100,17 +91,6 @@ def _plan(bundle: Path, conditions: Events, seed: int, chunk: int) -> dict[str, 
         "chunk": chunk,
         "events": len(conditions),
     }
-
-
-def _claim(parts: Path, plan: dict[str, Any]) -> None:
-    """Keep the finished chunks of an earlier attempt if it was the same, else begin with none."""
-    note = parts / "plan.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == plan:
-        return
-    if parts.exists():
-        shutil.rmtree(parts)
-    make_directory(parts)
-    write_json(note, plan)
 
 
 def _work(bundle: Path, tasks: list[Any], workers: int) -> Iterator[int]:

@@ -18,10 +18,12 @@ from understudy.events import Events
 from understudy.files import make_directory
 from understudy.geometry import Calorimeter
 from understudy.journey import resolve, train
+from understudy.production import described, produce, with_energies
 from understudy.recipe import Recipe
+from understudy.registry import Factory
 from understudy.rundir import RunDirectory
 from understudy.sampling import sample_to_file
-from understudy.splits import attach_progress, prepare
+from understudy.splits import prepare
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.settings import ValidationSettings
@@ -35,9 +37,10 @@ def simulate_to_file(
     reference: str | None = None,
     seed: int = 1,
     processes: int | None = None,
+    energies: tuple[float, float] | None = None,
     console: Console,
 ) -> Path:
-    """Make `events` events with a recipe's simulator and write them.
+    """Make `events` events with a recipe's simulator and write them; goes on where an earlier attempt was interrupted.
 
     Args:
         recipe: name or path of the recipe.
@@ -45,7 +48,8 @@ def simulate_to_file(
         out: `.h5` or `.npz` file.
         reference: which of the recipe's references; the first that simulates if None.
         seed: of every random number.
-        processes: processes side by side, where the simulator can use them.
+        processes: processes side by side, where the simulator can use them; they do not change the events.
+        energies: lowest and highest energy of the particle gun [MeV], in place of the recipe's.
         console: shows progress.
 
     Raises:
@@ -53,28 +57,36 @@ def simulate_to_file(
     """
     storage.check_ending(out)
     make_directory(out.parent)
-    source = simulating_reference(Recipe.load(recipe), reference)
+    entry = simulating_entry(Recipe.load(recipe), reference)
+    source = entry()
+    if energies is not None:
+        source = with_energies(source, *energies)
+    words = described(entry, source)
     if processes is not None:
         if not hasattr(source.simulator, "processes"):
             raise ValueError("this reference runs in one process; leave out --processes")
         source = replace(source, simulator=replace(source.simulator, processes=processes))
     with console.step(f"Simulating {events:,} events") as step:
-        source = attach_progress(source, step, events)
-        made = source.generate(events, seeds.generator(seed, "reference"))
-    storage.write(out, made, geometry=source.geometry)
-    return out
+        return produce(
+            source, events, out, seed=seed, words=words, progress=lambda done: step.advance(done, events) if done else None
+        )
 
 
 def simulating_reference(recipe: Recipe, name: str | None = None) -> Any:
     """The recipe's reference called `name`, or the first that simulates; built."""
+    return simulating_entry(recipe, name)()
+
+
+def simulating_entry(recipe: Recipe, name: str | None = None) -> Factory:
+    """The recipe's reference called `name`, or the first that simulates."""
     if name is not None:
         chosen = recipe.reference_called(name)
         if chosen.kind == "file":
             raise ValueError(f"reference {name!r} of {recipe.name} is a file and cannot simulate")
-        return chosen()
+        return chosen
     for entry in (recipe.reference, *recipe.alternatives.values()):
         if entry.kind != "file":
-            return entry()
+            return entry
     raise ValueError(f"recipe {recipe.name} knows no simulator: its reference is a file and it has no alternatives")
 
 
