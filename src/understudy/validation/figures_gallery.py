@@ -27,13 +27,16 @@ LINE = 0.145
 """Height of a line of a title [inches]."""
 
 
-def gallery_figure(geometry: Calorimeter, titles: Sequence[Sequence[str]], samples: Mapping[str, Array]) -> Figure:
+def gallery_figure(
+    geometry: Calorimeter, titles: Sequence[Sequence[str]], samples: Mapping[str, Array], colours: Mapping[str, str]
+) -> Figure:
     """A column for each title; the rows are the samples, with all layers of each.
 
     Args:
         geometry: where the cells sit.
         titles: what stands above each column, in lines.
         samples: cells `(columns, n_cells)` [MeV] by name, the reference first.
+        colours: of the candidates' names.
     """
     names = list(samples)
     layers = of_showers.shown_layers(geometry, samples[names[0]].sum(0), MOST_LAYERS)
@@ -46,13 +49,12 @@ def gallery_figure(geometry: Calorimeter, titles: Sequence[Sequence[str]], sampl
     height = top + len(names) * block + (len(names) - 1) * apart + bottom
     highest = max(float(np.max(cells)) for cells in samples.values())
     norm = LogNorm(DEPTH * max(highest, 1e-3), max(highest, 1e-3))
-    colour = figures.colours(names[1:])
     with figures.styled():
         figure = Figure((width, height))
         for s, name in enumerate(names):
             y = height - top - s * (block + apart)
             label = figures.shortened(name, max(14, int(14 * block)))
-            shade = colour.get(name, "black")
+            shade = colours.get(name, "black")
             figure.text(0.14 / width, (y - block / 2) / height, label, rotation=90, ha="center", va="center", color=shade)
             for r, (layer, row) in enumerate(zip(layers, rows, strict=True)):
                 y -= row

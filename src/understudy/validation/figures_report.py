@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.validation import figures
 from understudy.validation import figures_curves as of_curves
+from understudy.validation import figures_gallery as of_gallery
 from understudy.validation import figures_histograms as of_histograms
 from understudy.validation import figures_numbers as of_numbers
 from understudy.validation import figures_showers as of_showers
 from understudy.validation import figures_structure as of_structure
+from understudy.validation import figures_variety as of_variety
 from understudy.validation.curves import scale_energy
 from understudy.validation.figures import Picture
+from understudy.validation.gallery import gallery
 from understudy.validation.neighbours import nearest_to
 from understudy.validation.observables import Observable, shower_cells
 from understudy.validation.outcome import Outcome
@@ -36,6 +40,22 @@ GROUPS = {
     "max_fraction": "Hottest cell over the layer",
     "hits": "Cells above threshold",
 }
+SINGLE = {
+    "residual_": "Regressor closure",
+    "asymmetry_": "Asymmetry about the impact point",
+    "radius_": "Containment radius",
+    "width_along": "Shower width along and across the direction of flight",
+    "width_across": "Shower width along and across the direction of flight",
+}
+"""Groups of observables by the beginning of their names, whatever the layer."""
+CURVE_GROUPS = {
+    "Regressor closure": ("^residual_",),
+    "Energy": ("^response_", "^resolution", "difference", "^linearity"),
+    "Impact point and direction": ("^s_curve", "_vs_impact$", "_vs_slope$"),
+    "Profiles": ("_profile", "_vs_threshold$"),
+}
+"""Groups of curves by patterns of their names."""
+OTHER_CURVES = "Shower shape against the energy"
 GREEK = {"eta": "η", "phi": "φ", "alpha": "α"}
 
 
@@ -58,15 +78,16 @@ def observable_panels(report: Outcome) -> dict[str, list[Panel]]:
     return groups
 
 
-def curve_panels(report: Outcome) -> list[Panel]:
-    """Curves of the reference; of more than `MOST_CURVES`, those with the largest chi-squared."""
-    found = []
+def curve_panels(report: Outcome) -> dict[str, list[Panel]]:
+    """Curves of the reference in groups; of more than `MOST_CURVES`, those with the largest chi-squared."""
+    found: dict[str, list[Panel]] = {}
     for key in _drawn_curves(report):
         curve = report.reference.curves[key]
         others = {name: sample.curves[key] for name, sample in report.candidates.items()}
         figure = of_curves.curve_figure((report.reference.name, curve), others)
-        found.append(Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls")))
-    return found
+        panel = Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls"))
+        found.setdefault(_curve_group(key), []).append(panel)
+    return {group: found[group] for group in (*CURVE_GROUPS, OTHER_CURVES) if group in found}
 
 
 def shower_panels(report: Outcome) -> list[Panel]:
@@ -88,6 +109,30 @@ def shower_panels(report: Outcome) -> list[Panel]:
     if len(geometry.layers) > of_showers.MOST_LAYERS:
         note = f"Shown are the {of_showers.MOST_LAYERS} of {len(geometry.layers)} layers with the highest values."
     return [Panel(key, figures.png(figure, f"{key}: {_names(report)}"), note) for key, figure in drawn.items()]
+
+
+def gallery_panel(report: Outcome) -> Panel | None:
+    """Single showers of the reference and of the candidates at the same conditions; None where there are none."""
+    found = gallery(report, report.metrics["settings"].get("gallery"))
+    if found is None or report.geometry is None:
+        return None
+    figure = of_gallery.gallery_figure(report.geometry, found.titles, found.cells, figures.colours(report.candidates))
+    return Panel("gallery", figures.png(figure, f"Single showers at the same conditions: {_names(report)}"), found.note)
+
+
+def variety_panels(report: Outcome) -> list[tuple[Panel, Panel | None]]:
+    """For each condition of the variety study its histograms and, of a calorimeter, its showers."""
+    found = []
+    names = list(report.candidates)
+    for variety in report.variety:
+        arguments = variety, report.reference.name, names, report.geometry
+        alt = f"Many samples at {variety.name}: {_names(report)}"
+        showers = None
+        if report.geometry is not None:
+            figure = of_variety.variety_showers(variety, report.reference.name, names, report.geometry)
+            showers = Panel(variety.name, figures.png(figure, f"{alt}: mean, standard deviation and examples", dpi=130))
+        found.append((Panel(variety.name, figures.svg(of_variety.variety_histograms(*arguments), alt), variety.note), showers))
+    return found
 
 
 def correlation_panel(report: Outcome) -> Panel | None:
@@ -200,12 +245,13 @@ def _drawn(report: Outcome) -> set[str]:
     if len(names) <= MOST_HISTOGRAMS:
         return set(names)
     metrics = [report.metrics["candidates"][name]["observables"] for name in report.candidates]
+    wrong = {e["observable"] for name in report.candidates for e in report.metrics["candidates"][name]["above_twice_floor"]}
 
     def excess(name: str) -> float:
         ratios = [_number(m[name]["ks"]["value"]) / max(_number(m[name]["ks"]["floor"]), 1e-9) for m in metrics]
         return max((r for r in ratios if np.isfinite(r)), default=np.inf)
 
-    return set(sorted(names, key=excess, reverse=True)[:MOST_HISTOGRAMS])
+    return set(sorted(names, key=lambda n: (n in wrong, excess(n)), reverse=True)[:MOST_HISTOGRAMS])
 
 
 def _drawn_curves(report: Outcome) -> list[str]:
@@ -222,6 +268,9 @@ def _drawn_curves(report: Outcome) -> list[str]:
 def _group(name: str, geometry: Calorimeter | None) -> str:
     if geometry is None:
         return "Response"
+    together = next((words for start, words in SINGLE.items() if name.startswith(start)), None)
+    if together is not None:
+        return together
     layer = max((n for n in geometry.layer_names if name.endswith(f"_{n}")), key=len, default=None)
     if layer is None:
         return "Whole shower"
@@ -231,6 +280,10 @@ def _group(name: str, geometry: Calorimeter | None) -> str:
             axis = kind.removeprefix(start)
             return f"{words} in {GREEK.get(axis, axis)}"
     return GROUPS.get(kind, _words(kind))
+
+
+def _curve_group(name: str) -> str:
+    return next((group for group, parts in CURVE_GROUPS.items() if any(re.search(p, name) for p in parts)), OTHER_CURVES)
 
 
 def _words(key: str) -> str:

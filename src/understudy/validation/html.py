@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from understudy.files import atomic_path, write_text
-from understudy.validation import figures, figures_numbers, figures_report, html_tables
+from understudy.validation import figures, figures_numbers, figures_report, html_sections, html_tables
 from understudy.validation.figures_overview import overview_figure
 from understudy.validation.outcome import Outcome
 
@@ -51,7 +51,7 @@ def page(report: Outcome, history: Sequence[Mapping[str, Any]] | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    observables = figures_report.observable_panels(report)
+    observables, curves = figures_report.observable_panels(report), figures_report.curve_panels(report)
     course = None if not history else figures_numbers.history_figure(history)
     return environment.get_template("report.html.j2").render(
         title=f"{', '.join(report.candidates)} against {report.reference.name}",
@@ -75,8 +75,15 @@ def page(report: Outcome, history: Sequence[Mapping[str, Any]] | None = None) ->
         observables=observables,
         drawn=sum(len(panels) for panels in observables.values()),
         count=len(report.observables),
-        curves=figures_report.curve_panels(report),
+        curves=curves,
+        curves_drawn=sum(len(panels) for panels in curves.values()),
         correlations=figures_report.correlation_panel(report),
+        wrong=html_sections.still_wrong(report, {p.key for panels in observables.values() for p in panels}),
+        moments=html_sections.moments_table(report),
+        closure=html_sections.closure_table(report),
+        fits=html_sections.fits_table(report),
+        gallery=figures_report.gallery_panel(report),
+        variety=list(zip(figures_report.variety_panels(report), html_sections.variety_tables(report), strict=True)),
         neighbours=figures_report.neighbour_panels(report),
         distances_to_neighbours=figures_report.distance_panels(report),
         timing=_timing(report),

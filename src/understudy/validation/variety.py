@@ -144,7 +144,7 @@ def spread_of(events: Events) -> str:
         name, unit = block.name.replace("_", " "), f" {block.unit}" if block.unit else ""
         if is_momentum(block) and (values[:, 2] > 0).all():
             name, unit, values = "slopes", "", values[:, :2] / values[:, 2:]
-        pairs = ", ".join(f"{v.mean():.2g} ± {v.std():.2g}" for v in values.T)
+        pairs = ", ".join(f"{v.mean():.2g} ± {v.std():.2g}".replace("-", "\u2212") for v in values.T)
         words.append(f"{name} {pairs}{unit}")
     return "; ".join(words)
 

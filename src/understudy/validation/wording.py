@@ -35,6 +35,11 @@ def is_momentum(block: Block) -> bool:
 
 def _block(block: Block, values: Array) -> str:
     if is_momentum(block) and values[2] > 0:
-        return f"slopes {values[0] / values[2]:.2f}, {values[1] / values[2]:.2f}"
-    numbers = ", ".join(f"{v:.3g}" for v in values)
+        return "slopes " + ", ".join(_plain(f"{v / values[2]:.2f}") for v in values[:2])
+    numbers = ", ".join(_plain(f"{v:.2g}") for v in values)
     return " ".join(part for part in (block.name.replace("_", " "), numbers, block.unit) if part)
+
+
+def _plain(number: str) -> str:
+    """A minus sign in place of the hyphen."""
+    return number.replace("-", "\u2212")

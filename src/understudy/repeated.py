@@ -1,0 +1,88 @@
+"""Many samples of one condition, for the study of event variety: from the reference, and from the stand-ins.
+
+Where a reference simulates, it is asked at exactly that condition. Of a file, the events at the nearest conditions are taken,
+from all splits, and the stand-ins are asked at each of their conditions as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from understudy import seeds
+from understudy.events import Events
+from understudy.recipe import Recipe
+from understudy.simulator import Simulator
+from understudy.splits import Data
+from understudy.validation.variety import Variety, name_of, nearest_rows, spread_of, typical_rows
+
+
+def varieties(recipe: Recipe, simulators: Mapping[str, Simulator], data: Data) -> list[Variety]:
+    """The samples that `validation: variety:` of a recipe asks for, at conditions that stand for those of the test split.
+
+    Args:
+        recipe: says how many, and which reference simulates them.
+        simulators: the stand-ins by the names of their candidates.
+        data: the run's events.
+
+    Raises:
+        ValueError: the recipe names a reference that is a file, or that needs conditions which the recipe leaves out.
+    """
+    settings = recipe.validation.variety
+    if not any(b.kind not in ("jagged", "image") for b in data.test.schema.given):
+        return []
+    found: list[Variety] = []
+    reference = _simulating(recipe, data)
+    for i, row in enumerate(typical_rows(data.test, data.geometry, settings.conditions)):
+        rng = [seeds.generator(recipe.seed, "variety", str(i), who) for who in ("reference", *simulators)]
+        name = name_of(data.test, row)
+        name = name if name not in {v.name for v in found} else f"{name} ({i + 1})"
+        one = data.test[row : row + 1].without_response().conditions
+        asked = {k: np.repeat(np.asarray(v), settings.events, axis=0) for k, v in one.items()}
+        samples = {n: s.simulate(asked, r) for (n, s), r in zip(simulators.items(), rng[1:], strict=True)}
+        if reference is not None:
+            made = data.preparation(reference.simulator.simulate(asked, rng[0]), reference.geometry, f"variety {i}")
+            note = f"{len(made)} events of the reference and as many of each candidate as were asked for, all at this condition."
+            found.append(Variety(name, one, made, samples, note=note))
+            continue
+        near = _nearest(data, row, settings.nearest)
+        given = near.without_response().conditions
+        matched = {n: s.simulate(given, r) for (n, s), r in zip(simulators.items(), rng[1:], strict=True)}
+        note = (
+            f"The reference cannot be asked, so that its {len(near)} events nearest in the conditions stand in, from all splits"
+            f" ({spread_of(near)}); the candidates are asked once at each of these (solid) and {settings.events} times at the one"
+            " condition (dashed)."
+        )
+        found.append(Variety(name, one, near, samples, matched, note))
+    return found
+
+
+def _simulating(recipe: Recipe, data: Data) -> Any:
+    """The built reference that answers any condition; None where the recipe has only a file."""
+    name = recipe.validation.variety.reference
+    entry = recipe.reference if name is None else recipe.reference_called(name)
+    if entry.kind == "file":
+        if name is not None:
+            raise ValueError(f"the variety study asks reference {name!r}, which is a file and cannot simulate; name another")
+        return None
+    reference = entry()
+    given = {b.name for b in data.test.schema.given}
+    if missing := [b.name for b in reference.simulator.schema.given if b.name not in given]:
+        if name is None:
+            return None
+        raise ValueError(
+            f"reference {name!r} needs {', '.join(missing)} for the variety study, which the recipe's conditions leave out"
+        )
+    return reference
+
+
+def _nearest(data: Data, row: int, count: int) -> Events:
+    """The events of all splits at the conditions nearest to those of a row of the test split."""
+    parts = (data.test, data.validation, data.train)
+    pool = Events.concatenate([p.without_response() for p in parts])
+    rows = nearest_rows(pool, row, count)
+    starts = np.cumsum([0, *(len(p) for p in parts)])
+    taken = [p[rows[(rows >= low) & (rows < low + len(p))] - low] for p, low in zip(parts, starts[:-1], strict=True)]
+    return Events.concatenate([t for t in taken if len(t)])

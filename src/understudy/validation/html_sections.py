@@ -1,0 +1,184 @@
+"""Tables of a report beside the distances: means and widths, the regressor's closure, fits, single conditions, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from understudy.schema import Array
+from understudy.validation import figures
+from understudy.validation.html_tables import MISSING, SIGNIFICANT, Cell, quantity
+from understudy.validation.outcome import Outcome, Sample
+
+RESIDUAL = "residual_"
+"""How the names of predicted minus true parameters begin."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: what it is about, whose numbers (an empty sample is the reference), and the numbers."""
+
+    label: str
+    sample: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings, and rows in the groups that belong together."""
+
+    heads: tuple[str, ...]
+    groups: tuple[tuple[Line, ...], ...]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An observable that is still wrong: its name, whether its figure is on the page, and how wrong it is."""
+
+    key: str
+    drawn: bool
+    text: str
+
+
+def still_wrong(report: Outcome, drawn: set[str]) -> dict[str, list[Wrong]]:
+    """Observables above twice their floor by candidate, worst first; `drawn` are those that have a figure."""
+    found = {}
+    for name in report.candidates:
+        entries = report.metrics["candidates"][name].get("above_twice_floor") or []
+        found[name] = [Wrong(e["observable"], e["observable"] in drawn, f"{quantity(e['over_floor'])} ×") for e in entries]
+    return found
+
+
+def moments_table(report: Outcome) -> Table | None:
+    """Means and widths of all observables but residuals, for the reference and every candidate."""
+    keys = [o.name for o in report.observables if not o.name.startswith(RESIDUAL)]
+    return _moments(report, keys, ("mean", "difference of means", "width", "ratio of widths")) if keys else None
+
+
+def closure_table(report: Outcome) -> Table | None:
+    """Bias and width of predicted minus true parameters, for the reference and every candidate; None without residuals."""
+    keys = [o.name for o in report.observables if o.name.startswith(RESIDUAL)]
+    return _moments(report, keys, ("bias", "difference of biases", "width", "ratio of widths")) if keys else None
+
+
+def variety_tables(report: Outcome) -> list[Table]:
+    """Means and widths at each condition of the variety study."""
+    found = []
+    for i in range(len(report.variety)):
+        studies = {n: report.metrics["candidates"][n]["variety"] for n in report.candidates}
+        known = {n: s for n, entries in studies.items() for s in entries if s["name"] == report.variety[i].name}
+        if known:
+            found.append(_one_condition(known, [o.name for o in report.observables]))
+    return found
+
+
+def fits_table(report: Outcome) -> Table | None:
+    """Parameters of the fits to curves, with chi-squared, for reference, floor and candidates; None where none were made."""
+    entries = {n: report.metrics["candidates"][n].get("fits") or {} for n in report.candidates}
+    keys = list(dict.fromkeys(k for fits in entries.values() for k in fits))
+    rows = []
+    for key in keys:
+        found = {n: fits[key] for n, fits in entries.items() if key in fits}
+        first = next(iter(found.values()))
+        known = {"": first.get("reference"), "floor": first.get("floor"), **{n: f.get("candidate") for n, f in found.items()}}
+        rows.append((key, {who: fit for who, fit in known.items() if fit}))
+    parameters = {n: v.get("unit", "") for _, known in rows for fit in known.values() for n, v in fit.items() if _is_number(v)}
+    groups = [
+        tuple(Line(_words(key) if i == 0 else "", who, _fit(fit, parameters)) for i, (who, fit) in enumerate(known.items()))
+        for key, known in rows
+    ]
+    heads = (*(figures.with_unit(n, unit) for n, unit in parameters.items()), "χ²/ndf")
+    return Table(heads, tuple(g for g in groups if g)) if any(groups) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Mapping) and "value" in value
+
+
+def _fit(fit: Mapping[str, Any], parameters: Mapping[str, str]) -> tuple[Cell, ...]:
+    cells = [Cell(_number(fit.get(name) or {})) for name in parameters]
+    return (*cells, Cell(MISSING if fit.get("chi2") is None else f"{fit['chi2']:.1f}/{fit.get('ndf', 0)}"))
+
+
+def _moments(report: Outcome, keys: list[str], heads: tuple[str, str, str, str]) -> Table:
+    """A group of rows for each observable: the reference's mean and width, then the candidates' with their differences."""
+    units = {o.name: o.unit for o in report.observables}
+    groups = []
+    for key in keys:
+        base = _summary(report.reference, key)
+        label = figures.with_unit(_words(key), units[key])
+        lines = [Line(label, "", (Cell(quantity(*base[:2])), Cell(""), Cell(quantity(*base[2:])), Cell("")))]
+        for name, sample in report.candidates.items():
+            mean, mean_error, width, width_error = _summary(sample, key)
+            shift = mean - base[0], float(np.hypot(mean_error, base[1]))
+            ratio = _ratio((width, width_error), (base[2], base[3]))
+            cells = (
+                Cell(quantity(mean, mean_error)),
+                Cell(quantity(*shift), abs(shift[0]) > SIGNIFICANT * shift[1]),
+                Cell(quantity(width, width_error)),
+                Cell(quantity(*ratio), abs(ratio[0] - 1) > SIGNIFICANT * ratio[1]),
+            )
+            lines.append(Line("", name, cells))
+        groups.append(tuple(lines))
+    return Table(heads, tuple(groups))
+
+
+def _one_condition(studies: Mapping[str, Mapping[str, Any]], order: list[str]) -> Table:
+    first = next(iter(studies.values()))
+    alone = not first["exact"]
+    groups = []
+    for key, entry in sorted(first["observables"].items(), key=lambda item: order.index(item[0])):
+        base = Cell(_number(entry["reference_mean"])), Cell(_number(entry["reference_width"]))
+        blank = (Cell(""),) * (3 if alone else 2)
+        lines = [Line(figures.with_unit(_words(key), entry["unit"]), "", (*base, *blank))]
+        for name, study in studies.items():
+            found = study["observables"][key]
+            ratio, distance = found["width_ratio"], found["ks"]
+            far = ratio["value"] is not None and abs(ratio["value"] - 1) > SIGNIFICANT * (ratio["error"] or 0.0)
+            cells = [Cell(_number(found["mean"])), Cell(_number(found["width"])), Cell(_number(ratio), far)]
+            if alone:
+                cells.append(Cell(_number(found["width_ratio_at_one_condition"])))
+            above = distance["value"] is not None and distance["floor"] is not None
+            over = above and distance["value"] - distance["floor"] > SIGNIFICANT * (distance["error"] or 0.0)
+            cells.append(Cell(f"{_number(distance)} ({quantity(distance['floor'])})", over))
+            lines.append(Line("", name, tuple(cells)))
+        groups.append(tuple(lines))
+    heads = ["mean", "width", "ratio of widths", *(["ratio at one condition"] if alone else []), "KS (floor)"]
+    return Table(tuple(heads), tuple(groups))
+
+
+def _summary(sample: Sample, key: str) -> tuple[float, float, float, float]:
+    r"""Mean, its error, standard deviation, and its error, $\sqrt{(m_4 - \sigma^4) / (4 \sigma^2 n)}$, of the defined values."""
+    values = sample.values[key]
+    keep = ~np.isnan(values)
+    w = np.ones(int(keep.sum())) if sample.events.weights is None else np.asarray(sample.events.weights[keep])
+    v: Array = values[keep]
+    total = float(w.sum())
+    if len(v) < 2 or total <= 0:
+        return (float("nan"),) * 4
+    effective = total**2 / float((w**2).sum())
+    mean = float(w @ v / total)
+    variance = max(float(w @ (v - mean) ** 2 / total), 0.0)
+    fourth = float(w @ (v - mean) ** 4 / total)
+    width = variance**0.5
+    error = (max(fourth - variance**2, 0.0) / effective) ** 0.5 / (2 * width) if width > 0 else 0.0
+    return mean, width / effective**0.5, width, error
+
+
+def _ratio(value: tuple[float, float], base: tuple[float, float]) -> tuple[float, float]:
+    """A ratio of two independent numbers and its error; NaN over nothing."""
+    if not base[0] > 0:
+        return float("nan"), float("nan")
+    ratio = value[0] / base[0]
+    return ratio, float(np.hypot(value[1], ratio * base[1]) / base[0])
+
+
+def _number(entry: Mapping[str, Any]) -> str:
+    return quantity(entry.get("value"), entry.get("error"))
+
+
+def _words(key: str) -> str:
+    return key.removeprefix(RESIDUAL).replace("_", " ")
