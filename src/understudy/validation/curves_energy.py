@@ -1,11 +1,12 @@
 r"""Curves of the reconstructed energy: what is missing from the true one, and linearity.
 
 $\langle E_\mathrm{inc} - E_\mathrm{tot} \rangle$, the same over $E_\mathrm{inc}$ with its width, and the linearity: the mean
-response $m_k = \langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$ in an energy bin over its mean over all events, a flat line at
-one for a calorimeter whose response does not depend on the energy. The linearity of all bins shares one denominator, so
-that it carries its covariance: with $p_j$ the part of the events in bin $j$,
+response $m_k = \langle E_\mathrm{tot} / E_\mathrm{inc} \rangle$ in an energy bin over its mean over the $K$ filled bins, a flat
+line at one for a calorimeter whose response does not depend on the energy. All bins share the denominator, so that the
+linearity carries its covariance,
 
-$$y_k = \frac{m_k}{\sum_j p_j m_j}, \qquad \delta y_k = \frac{\delta m_k - y_k \sum_j p_j\, \delta m_j}{\sum_j p_j m_j}.$$
+$$y_k = \frac{m_k}{\bar m}, \qquad \bar m = \frac{1}{K} \sum_j m_j, \qquad
+  \delta y_k = \frac{1}{\bar m} \Big(\delta m_k - \frac{y_k}{K} \sum_j \delta m_j\Big).$$
 """
 
 from __future__ import annotations
@@ -56,16 +57,13 @@ def linearity(energy: Array, response: Array, edges: Array, weights: Array | Non
     w = np.ones(len(energy)) if weights is None else weights
     mean, error = binned_mean(energy, response, edges, w)
     known = np.isfinite(mean)
-    index = np.searchsorted(edges, energy, side="right") - 1
-    inside = (index >= 0) & (index < len(mean)) & np.isfinite(response)
-    inside[inside] = known[index[inside]]
-    share = np.bincount(index[inside], w[inside], len(mean))
-    share = share / share.sum() if share.sum() > 0 else np.full(len(mean), np.nan)
-    whole = float(share[known] @ mean[known]) if known.any() else np.nan
+    count = int(known.sum())
+    whole = float(mean[known].mean()) if count else np.nan
+    share = known / max(count, 1)
     y = mean / whole
     moved = (np.eye(len(mean)) - np.where(known, y, 0.0)[:, None] * share[None, :]) / whole
     covariance = moved @ np.diag(np.where(known, error, 0.0) ** 2) @ moved.T
     covariance[~known, :] = covariance[:, ~known] = np.nan
-    each = (influence(energy, response, edges, w) @ moved.T).astype(np.float32) if paired else None
+    each = influence(energy, response, edges, w) @ moved.T if paired else None
     label = rf"$\langle {RECO} / {TRUE} \rangle$ over its mean"
     return Curve("linearity_vs_energy", edges, y, np.sqrt(np.diag(covariance)), "", label, covariance=covariance, influence=each)

@@ -6,7 +6,9 @@ lateral profile and is what a position reconstruction corrects for. Inclined par
 
 $$\langle x \rangle - x \approx t_x\, z, \qquad t_x = p_x / p_z,$$
 
-with the depth $z$ of the shower, which is the rise of the curve against the slope.
+with the depth $z$ of the shower, which is the rise of the curve against the slope. Where slopes are known, the S-curve is
+therefore that of the impact point carried on to the shower, $x + t_x z$, with the one depth $z$ that a straight line through
+the reference gives for all samples.
 
 All lengths are in mm. Eta and phi of the ATLAS-like clusters count from the same corner as the positions, as lengths over
 the radius of the barrel. Looked at are layers with a fair part of the reference's energy, along axes of at least three cells.
@@ -25,7 +27,7 @@ from understudy.schema import Array
 from understudy.validation import calorimeter as shower
 from understudy.validation.curve import Curve
 from understudy.validation.curves import binned_mean, influence
-from understudy.validation.observables import shower_cells
+from understudy.validation.observables import cells_of, shower_cells
 from understudy.validation.observables_direction import has_impact, impact
 
 BINS = 10
@@ -44,8 +46,11 @@ class ImpactAxis:
         scale: mm per unit of the axis.
         low: lower edge of a cell [mm].
         pitch: size of a cell [mm].
-        within: edges of the impact point within a cell [mm]; the impact point itself where it covers no more than one cell.
+        within: edges of the point (carried on to the shower) within a cell [mm], or of the point itself where it covers no
+            more than one cell.
+        folded: whether points of several cells are laid on one another.
         edges: edges of the impact point [mm].
+        depth: by how much the reference's barycentre moves per unit of slope [mm]; 0 where slopes are not known.
     """
 
     layer: str
@@ -55,12 +60,9 @@ class ImpactAxis:
     low: float
     pitch: float
     within: Array
+    folded: bool
     edges: Array
-
-    @property
-    def folded(self) -> bool:
-        """Whether impact points of several cells are laid on one another."""
-        return not np.array_equal(self.within, self.edges)
+    depth: float = 0.0
 
 
 def impact_axes(reference: Events, geometry: Calorimeter) -> tuple[ImpactAxis, ...]:
@@ -78,7 +80,7 @@ def impact_axes(reference: Events, geometry: Calorimeter) -> tuple[ImpactAxis, .
         for column in (0, 1):
             low, high = float(points[:, column].min()), float(points[:, column].max())
             if layer.shape[column] >= 3 and high > low:
-                found.append(_axis(layer, column, scale, np.linspace(low, high, BINS + 1)))
+                found.append(_axis(reference, geometry, layer, column, scale))
     return tuple(found)
 
 
@@ -91,17 +93,40 @@ def millimetres(geometry: Calorimeter, layer: Layer) -> float | None:
     return BARREL_RADIUS if geometry.name.startswith("atlas-em-") and layer.axes == ("eta", "phi") else None
 
 
-def _axis(layer: Layer, column: int, scale: float, edges: Array) -> ImpactAxis:
-    cells = layer.edges[column]
+def _depth(reference: Events, geometry: Calorimeter, layer: Layer, column: int, scale: float) -> float:
+    """Slope of the straight line through barycentre minus impact point against the slope of the direction of flight [mm]."""
+    if (slopes := _slopes(reference)) is None:
+        return 0.0
+    centre = scale * shower.barycentre(cells_of(reference, geometry, layer.name), layer.centres[:, column])
+    offset, slope = centre - impact(reference)[:, column], slopes[:, column]
+    known = np.isfinite(offset) & np.isfinite(slope)
+    if reference.mask is not None:
+        known &= reference.mask
+    spread = slope[known] - slope[known].mean() if known.any() else np.zeros(1)
+    return float(spread @ offset[known] / (spread @ spread)) if spread @ spread > 0 else 0.0
+
+
+def _axis(reference: Events, geometry: Calorimeter, layer: Layer, column: int, scale: float) -> ImpactAxis:
+    """Bins along one axis of a layer."""
+    cells, depth = layer.edges[column], _depth(reference, geometry, layer, column, scale)
     pitch = scale * (cells[-1] - cells[0]) / (len(cells) - 1)
-    one = edges[-1] - edges[0] <= 1.001 * pitch
-    within = edges if one else np.linspace(0.0, pitch, BINS + 1)
-    return ImpactAxis(layer.name, layer.axes[column], column, scale, scale * cells[0], pitch, within, edges)
+    carried, points = _carried(reference, column, depth), impact(reference)[:, column]
+    own, whole = (np.linspace(float(np.nanmin(p)), float(np.nanmax(p)), BINS + 1) for p in (points, carried))
+    folded = bool(whole[-1] - whole[0] > 1.001 * pitch)
+    within = np.linspace(0.0, pitch, BINS + 1) if folded else whole
+    return ImpactAxis(layer.name, layer.axes[column], column, scale, scale * cells[0], pitch, within, folded, own, depth)
+
+
+def _carried(events: Events, column: int, depth: float) -> Array:
+    """Impact point `(n,)` carried on to a depth [mm] along the direction of flight."""
+    slopes = _slopes(events) if depth else None
+    point = impact(events)[:, column]
+    return point if slopes is None else np.asarray(point + depth * slopes[:, column])
 
 
 def slope_edges(reference: Events) -> Array | None:
     """Bin edges of the slopes of the reference, the same for x and y; None without a momentum or with one slope only."""
-    if (slopes := _slopes(reference)) is None or not len(slopes):
+    if (slopes := _slopes(reference)) is None or not np.isfinite(slopes).any():
         return None
     low, high = float(np.nanmin(slopes)), float(np.nanmax(slopes))
     return np.linspace(low, high, BINS + 1) if high > low else None
@@ -129,15 +154,21 @@ def impact_curves(
         return []
     found, points, tilted = [], impact(events), _slopes(events)
     for a in axes:
-        point, mean = points[:, a.column], a.scale * values[f"mean_{a.axis}_{a.layer}"]
+        point, carried, mean = (
+            points[:, a.column],
+            _carried(events, a.column, a.depth),
+            a.scale * values[f"mean_{a.axis}_{a.layer}"],
+        )
         end, where = (f"_{a.axis}", "") if alone else (f"_{a.axis}_{a.layer}", f" in {a.layer.replace('_', ' ')}")
         letter, across = "xy"[a.column], a.axis if a.axis in ("x", "y") else rf"\{a.axis}"
         centre = rf"\langle {across} \rangle" if a.scale == 1.0 else rf"r \langle {across} \rangle"
-        inside = (point - a.low) % a.pitch if a.folded else point
-        axis = f"impact point ${letter}$" + (" within a cell" if a.folded else "")
-        offset = rf"${centre} - {letter}${where}"
-        drawn = [(f"s_curve{end}", inside, mean - point, a.within, offset, axis, "mm")]
-        drawn.append((f"barycentre{end}_vs_impact", point, mean, a.edges, f"${centre}${where}", f"impact point ${letter}$", "mm"))
+        hit = f"{letter} + t_{letter} z" if a.depth else letter
+        offset, impacted = rf"${centre} - {letter}${where}", f"impact point ${letter}$"
+        inside = (carried - a.low) % a.pitch if a.folded else carried
+        axis = f"${hit}$" + (" within a cell" if a.folded else "")
+        away = rf"${centre} - ({hit})${where}" if a.depth else offset
+        drawn = [(f"s_curve{end}", inside, mean - carried, a.within, away, axis, "mm")]
+        drawn.append((f"barycentre{end}_vs_impact", point, mean, a.edges, f"${centre}${where}", impacted, "mm"))
         if tilted is not None and slopes is not None:
             slope = tilted[:, a.column]
             drawn.append((f"offset{end}_vs_slope", slope, mean - point, slopes, offset, rf"slope $p_{letter} / p_z$", ""))
