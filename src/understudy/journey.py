@@ -26,6 +26,7 @@ from understudy.models.base import Model
 from understudy.needs import pin
 from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
+from understudy.repeated import check_variety, varieties
 from understudy.rundir import RunDirectory
 from understudy.splits import Data, prepare
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
@@ -93,6 +94,7 @@ def run(
     console = console or Console(quiet=True)
     place = RunDirectory.open(out or Path("runs") / recipe.name, recipe, resume=resume, overwrite=overwrite)
     split = prepare(recipe, place, console)
+    check_variety(recipe, split)
     trained = train(recipe, split, place, resume=resume, console=console)
     with console.step("Exporting to ONNX"):
         graphs = export_graphs(trained.surrogate, place.path / "checkpoints")
@@ -225,6 +227,11 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
         if trained.baseline is not None:
             candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
+    with console.step("Sampling the same conditions again and again"):
+        standins = {recipe.name: trained.surrogate}
+        if trained.baseline is not None:
+            standins[recipe.baseline_name] = trained.baseline
+        repeated = varieties(recipe, standins, data)
     symmetries = kept_symmetries(recipe, trained.surrogate, data)
     with console.step("Timing on one thread"):
         timing = measure_timing(trained.surrogate, graphs[0].path, given)
@@ -242,6 +249,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             training=trained.training,
             history=trained.history,
             symmetries=symmetries,
+            variety=repeated,
             progress=step.advance,
         )
         report.write(place.path / "report")

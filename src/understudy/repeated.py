@@ -59,6 +59,17 @@ def varieties(recipe: Recipe, simulators: Mapping[str, Simulator], data: Data) -
     return found
 
 
+def check_variety(recipe: Recipe, data: Data) -> None:
+    """Ask the reference that a recipe names for the study for one event, so that it does not fail after the training.
+
+    Raises:
+        ValueError: as `varieties`; and whatever the reference raises where it cannot run.
+    """
+    if recipe.validation.variety.reference is not None and recipe.validation.variety.conditions:
+        one = data.test[:1].without_response().conditions
+        _simulating(recipe, data).simulator.simulate(one, seeds.generator(recipe.seed, "variety", "check"))
+
+
 def _simulating(recipe: Recipe, data: Data) -> Any:
     """The built reference that answers any condition; None where the recipe has only a file."""
     name = recipe.validation.variety.reference

@@ -119,7 +119,7 @@ def typical_rows(events: Events, geometry: Calorimeter | None, count: int) -> li
     for i in range(min(count, len(events))):
         middle, half = (i + 0.5) / count * len(order), max(1, int(WINDOW * len(order)))
         rows = order[max(0, int(middle) - half) : int(middle) + half]
-        distances, _ = tree.query(points[rows], [k])
+        distances = np.asarray(tree.query(points[rows], [k])[0])
         found.append(int(rows[int(np.argmin(distances[:, 0]))]))
     return found
 
