@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -13,15 +13,22 @@ from understudy.schema import Array
 from understudy.validation import figures
 from understudy.validation.curves import Curve, pulls
 from understudy.validation.figures_histograms import draw_key
+from understudy.validation.resolution_fit import ResolutionFit
 
 
-def curve_figure(reference: tuple[str, Curve], candidates: Mapping[str, Curve], size: tuple[float, float] = (3.5, 3.5)) -> Figure:
+def curve_figure(
+    reference: tuple[str, Curve],
+    candidates: Mapping[str, Curve],
+    size: tuple[float, float] = (3.5, 3.5),
+    fits: Mapping[str, ResolutionFit] | None = None,
+) -> Figure:
     """Draw a curve of the reference and of all candidates, and the pulls.
 
     Args:
         reference: its name and curve.
         candidates: the same curve of each candidate by name.
         size: width and height in inches.
+        fits: functions fitted to the curves by the sample's name, drawn as lines with their parameters.
 
     Raises:
         ValueError: the curves have different bins.
@@ -32,6 +39,7 @@ def curve_figure(reference: tuple[str, Curve], candidates: Mapping[str, Curve], 
         top = figure.add_axes((0.185, 0.395, 0.77, 0.475))
         below = figure.add_axes((0.185, 0.14, 0.77, 0.24), sharex=top)
         draw_curves(top, name, curve, candidates)
+        draw_fits(top, name, curve, fits or {}, figures.colours(candidates))
         _draw_pulls(below, curve, candidates)
         top.tick_params(labelbottom=False)
         label_energy_axis(below, curve)
@@ -63,7 +71,28 @@ def draw_curves(axes: Axes, name: str, curve: Curve, candidates: Mapping[str, Cu
         axes.set_xscale("log")
     axes.set_xlim(edges[0], edges[-1])
     axes.margins(y=0.12)
+    _scale_vertically(axes, [curve, *candidates.values()], scale)
     axes.set_ylabel(figures.with_unit(curve.label, unit))
+
+
+def draw_fits(axes: Axes, name: str, curve: Curve, fits: Mapping[str, ResolutionFit], colours: Mapping[str, str]) -> None:
+    """Fitted functions as dashed lines over the whole axis, their parameters in the upper right corner."""
+    x = np.geomspace(curve.edges[0], curve.edges[-1], 100) if _logarithmic(curve) else np.linspace(*curve.edges[[0, -1]], 100)
+    shown = x * figures.in_display_unit(curve.x_unit, float(np.abs(curve.edges).max()))[0]
+    for row, (key, fit) in enumerate(fits.items()):
+        colour = figures.REFERENCE_LINE if key == name else colours[key]
+        axes.plot(shown, fit(x), ls="--", lw=0.9, color=colour)
+        place = (0.97, 0.95 - 0.095 * row)
+        axes.text(*place, fit.formula(), transform=axes.transAxes, ha="right", va="top", fontsize=7.5, color=colour)
+
+
+def _scale_vertically(axes: Axes, curves: Sequence[Curve], scale: float) -> None:
+    """A logarithmic axis over the values above zero, where the curve asks for one."""
+    y = np.concatenate([c.y for c in curves]) * scale
+    above = y[np.isfinite(y) & (y > 0)]
+    if curves[0].logarithmic and len(above):
+        axes.set_yscale("log")
+        axes.set_ylim(0.5 * float(above.min()), 3.0 * float(above.max()))
 
 
 def label_energy_axis(axes: Axes, curve: Curve) -> None:

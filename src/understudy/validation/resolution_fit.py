@@ -58,6 +58,13 @@ class ResolutionFit:
         squares = [v**2 * gev ** -_POWERS[t] for t, v in zip(self.terms, self.values, strict=True)]
         return np.asarray(np.sqrt(np.sum(squares, axis=0)))
 
+    def formula(self) -> str:
+        """The function with its parameters, as mathematical text."""
+        shapes = {"a": r"/\sqrt{E}", "b": "/E", "c": ""}
+        parts = {t: rf"{100 * v:.2f}\,\%{shapes[t]}" for t, v in zip(self.terms, self.values, strict=True)}
+        parts |= {"b": rf"{1000 * self.values[1]:.0f}\,\mathrm{{MeV}}/E"} if "b" in parts else {}
+        return "$" + r" \oplus ".join(parts.values()) + "$"
+
     @property
     def p_value(self) -> float:
         """Probability of a larger chi-squared."""
