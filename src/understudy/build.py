@@ -41,7 +41,7 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
     """The steps from the reference's events to those that are learned."""
     noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
     projections = build_projections(recipe, geometry)
-    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise)
+    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert)
 
 
 def build_stage(
@@ -66,7 +66,7 @@ def build_stage(
         schema=schema,
         transforms=transforms,
     )
-    projections = build_projections(recipe, geometry) if stage.produces == RESPONSE else []
+    projections = build_projections(recipe, geometry) if stage.produces == RESPONSE and not recipe.invert else []
     return Stage(stage.produces, encoder, transforms, model, projections)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,16 @@ class OutOfDomainWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Domain:
-    """Lowest and highest value of every component of the given conditions, by block name."""
+    """Lowest and highest value of every component of the given conditions, by block name.
+
+    An image among the conditions has no such range, since the cells of each new event would leave it somewhere: only the
+    mean of each of its numbers is kept.
+    """
 
     low: Mapping[str, tuple[float, ...]]
     high: Mapping[str, tuple[float, ...]]
     units: Mapping[str, str]
+    images: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Events) -> Domain:
@@ -36,6 +41,11 @@ class Domain:
             {k: tuple(float(x) for x in v.min(0)) for k, v in rows.items()},
             {k: tuple(float(x) for x in v.max(0)) for k, v in rows.items()},
             {b.name: b.unit for b in blocks},
+            {
+                b.name: tuple(float(x) for x in _rows(events.conditions[b.name]).mean(0))
+                for b in events.schema.given
+                if b.kind == "image"
+            },
         )
 
     def outside(self, conditions: Mapping[str, Any], warn: bool = False, tolerance: float = 1e-3) -> Array:
@@ -70,19 +80,20 @@ class Domain:
         return flags
 
     def draw(self, n: int, generator: np.random.Generator) -> dict[str, Array]:
-        """`n` conditions drawn uniformly over the range, by block name, `(n, width)`."""
-        return {name: generator.uniform(low, self.high[name], (n, len(low))) for name, low in self.low.items()}
+        """`n` conditions drawn uniformly over the range, and images exponentially about their mean; by name, `(n, width)`."""
+        drawn = {name: generator.uniform(low, self.high[name], (n, len(low))) for name, low in self.low.items()}
+        return drawn | {k: generator.exponential(1.0, (n, len(mean))) * mean for k, mean in self.images.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"low": dict(self.low), "high": dict(self.high), "units": dict(self.units)}
+        plain = {"low": dict(self.low), "high": dict(self.high), "units": dict(self.units)}
+        return plain | ({"images": dict(self.images)} if self.images else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Domain:
         """The inverse of `to_dict`."""
-        return cls(
-            {k: tuple(v) for k, v in data["low"].items()}, {k: tuple(v) for k, v in data["high"].items()}, dict(data["units"])
-        )
+        low, high, images = ({k: tuple(v) for k, v in data.get(part, {}).items()} for part in ("low", "high", "images"))
+        return cls(low, high, dict(data["units"]), images)
 
 
 def _rows(values: Any) -> Array:

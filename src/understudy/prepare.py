@@ -22,17 +22,29 @@ from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
 
 
+LAYER_ENERGIES = "layer_energies"
+"""Sum of the event's cells in each layer [MeV], `(n, layers)`."""
+
+
 def _total_energy(events: Events) -> Array:
     """Sum of the event's cells [MeV], `(n,)`."""
     total: Array = events.packed().sum(1, dtype=np.float64)
     return total
 
 
+def _layers_without_a_geometry(events: Events) -> Array:
+    raise ValueError(f"{LAYER_ENERGIES} needs to know the layers of the response; name its geometry in the recipe")
+
+
 DERIVED: dict[str, tuple[Block, Callable[[Events], Array]]] = {
     "total_energy": (Block("total_energy", "MeV", derived=True, minimum=0.0), _total_energy),
+    LAYER_ENERGIES: (Block(LAYER_ENERGIES, "MeV", derived=True, minimum=0.0), _layers_without_a_geometry),
     TRUE_ENERGY: (Block(TRUE_ENERGY, "MeV", derived=True, minimum=0.0), lambda events: true_energy(events.conditions)),
 }
 """Conditions that are computed, from the response or from other conditions, by name."""
+
+WIDEST = 64
+"""Numbers per event of a block beyond which it is an image, when it becomes a condition."""
 
 FROM_CONDITIONS = (TRUE_ENERGY,)
 """Those that follow from what a user gives: they need not be drawn."""
@@ -49,6 +61,8 @@ class Preparation:
         derived: names out of `DERIVED`.
         select: allowed range by condition.
         noise: electronic noise that is added before the projections, or None.
+        invert: at the end the given conditions and the response change places: what the particle was is to be learned from
+            what the detector answered. Derived conditions are left out; they are there to be selected on.
     """
 
     geometry: Calorimeter | None = None
@@ -57,6 +71,7 @@ class Preparation:
     derived: Sequence[str] = ()
     select: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     noise: CellNoise | None = None
+    invert: bool = False
 
     def schema(self, schema: Schema) -> Schema:
         """The schema of prepared events, from the reference's own.
@@ -66,13 +81,14 @@ class Preparation:
             ValueError: a derived condition is unknown, or a range is given for what is no condition.
         """
         kept = schema.conditions if self.conditions is None else tuple(schema.block(name) for name in self.conditions)
-        made = Schema((*kept, *(derived(name)[0] for name in self.derived)), schema.response, schema.aux)
+        made = Schema((*kept, *(derived(name, self.geometry)[0] for name in self.derived)), schema.response, schema.aux)
         names = [b.name for b in made.conditions]
         if unknown := [name for name in self.select if name not in names]:
             raise ValueError(f"cannot select on {unknown[0]!r}: the conditions are {', '.join(names)}")
         if self.geometry is None or len(schema.response) != 1:
-            return made
-        return replace(made, response=(replace(schema.response[0], shape=(self.geometry.n_cells,)),))
+            return inverted_schema(made) if self.invert else made
+        made = replace(made, response=(replace(schema.response[0], shape=(self.geometry.n_cells,)),))
+        return inverted_schema(made) if self.invert else made
 
     def __call__(self, events: Events, geometry: Calorimeter | None = None, sample: str = "reference") -> Events:
         """Prepare `events`, whose response has `geometry` (the stand-in's own if None).
@@ -92,9 +108,10 @@ class Preparation:
             events = crop(events, geometry or self.geometry, self.geometry)
         events = self._project(events, sample)
         for name in self.derived:
-            block, function = derived(name)
+            block, function = derived(name, self.geometry)
             events = events.with_condition(block, function(events))
-        return self._selected(events)
+        events = self._selected(events)
+        return inverted(events) if self.invert else events
 
     def _project(self, events: Events, sample: str) -> Events:
         if not self.projections and self.noise is None:
@@ -128,11 +145,34 @@ class Preparation:
         return events if keep.all() else events[keep]
 
 
-def derived(name: str) -> tuple[Block, Callable[[Events], Array]]:
-    """A derived condition's block and function by name."""
+def inverted_schema(schema: Schema) -> Schema:
+    """`schema` with its given conditions and its response in each other's place; what is as wide as an image becomes one.
+
+    Raises:
+        ValueError: a condition that cannot be a response.
+    """
+    if odd := [b.name for b in schema.given if b.kind in ("categorical", "jagged")]:
+        raise ValueError(f"the condition {odd[0]!r} is no number that could be learned; leave it out of the recipe's conditions")
+    seen = tuple(replace(b, kind="image") if b.kind == "continuous" and b.width > WIDEST else b for b in schema.response)
+    return Schema(seen, schema.given, schema.aux)
+
+
+def inverted(events: Events) -> Events:
+    """`events` with their given conditions and response exchanged; weights, mask and aux stay."""
+    response = {b.name: events.conditions[b.name] for b in events.schema.given}
+    return replace(events, schema=inverted_schema(events.schema), conditions=events.response, response=response)
+
+
+def derived(name: str, geometry: Calorimeter | None = None) -> tuple[Block, Callable[[Events], Array]]:
+    """A derived condition's block and function by name; `layer_energies` has one number for each layer of `geometry`."""
     if name not in DERIVED:
         raise ValueError(f"no derived condition {name!r}; there are {', '.join(DERIVED)}")
-    return DERIVED[name]
+    block, function = DERIVED[name]
+    if name != LAYER_ENERGIES or geometry is None:
+        return block, function
+    starts = [part.start for part in geometry.slices.values()]
+    shaped = replace(block, shape=(len(starts),), columns=geometry.layer_names)
+    return shaped, lambda events: np.asarray(np.add.reduceat(events.packed(), starts, axis=1, dtype=np.float64))
 
 
 def crop(events: Events, parent: Calorimeter, child: Calorimeter) -> Events:

@@ -108,6 +108,7 @@ class Recipe(_Section):
         projections: thresholds and caps; applied to the reference first and to the stand-in last.
         derived: conditions computed from the response after the projections, e.g. `total_energy`.
         select: allowed range per condition; events outside are left out.
+        invert: learn the given conditions from the response: at the end of the preparation the two change places.
         needs: earlier runs whose trained stand-ins the models of this one use, by name; pinned by content when it is run.
         split: fractions for training, validation and test.
         stages: the models, in order; the last one produces the response.
@@ -128,6 +129,7 @@ class Recipe(_Section):
     projections: list[ProjectionEntry] = []
     derived: list[str] = []
     select: dict[str, tuple[float, float]] = {}
+    invert: bool = False
     needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
     split: Split = Split()
     stages: list[StageRecipe] = Field(min_length=1)

@@ -23,17 +23,20 @@ SMALL = {
         "critic_optimiser": FAST,
     },
     "spline": {"network": SMALL_NETWORK, "bins": 6},
+    "regressor": {"network": SMALL_NETWORK, "embedding": [16, 16]},
 }
 """Small arguments of models that are large by default; any other model is built with its defaults."""
 RESPONSE_SIZE = {"spline": 1, "true-energy": 1}
 FEATURES = 2
 ROUNDS = 250
 
-DETERMINISTIC = {"true-energy"}
-"""Models that compute what they give: they neither draw nor learn."""
+UNTAUGHT = {"true-energy"}
+"""Models that compute what they give and learn nothing."""
+DETERMINISTIC = {"true-energy", "regressor"}
+"""Models that draw nothing."""
 
 every_model = pytest.mark.parametrize("kind", sorted(kinds("models")))
-every_learner = pytest.mark.parametrize("kind", sorted(set(kinds("models")) - DETERMINISTIC))
+every_learner = pytest.mark.parametrize("kind", sorted(set(kinds("models")) - UNTAUGHT))
 
 
 def generator(seed=0):

@@ -1,6 +1,7 @@
 """Does the exported graph give what torch gives?
 
-Before thresholds every number must agree within `TOLERANCE`, relative or absolute. After them, a cell may have fallen to the
+Before thresholds every number must agree within `TOLERANCE`, relative or absolute; the components of a vector, which are
+rounded with its length, relative to that. After them, a cell may have fallen to the
 other side of a cut only if it lies within that tolerance of it: such flips are counted, any other difference is an error.
 """
 
@@ -14,6 +15,7 @@ import torch
 
 from understudy.deployment.runtime import Session
 from understudy.events import Events
+from understudy.schema import Array, Schema
 from understudy.surrogate import Surrogate, as_tensors
 
 TOLERANCE = 1e-5
@@ -57,7 +59,8 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
         before = surrogate.before_projections(torch.from_numpy(noise), tensors).numpy()
         after = surrogate(torch.from_numpy(noise), tensors).numpy()
     exported_after, exported_before = session.run(noise, given)
-    difference = np.abs(exported_before - before) / np.maximum(1.0, np.abs(before))
+    scale = _scale(surrogate.schema, before)
+    difference = np.abs(exported_before - before) / scale
     largest = float(difference.max())
     if not np.isfinite(exported_before).all() or largest > TOLERANCE:
         raise ParityError(
@@ -65,7 +68,19 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
         )
     with torch.inference_mode():  # the same projection of the graph's own numbers: what is left is rounding at a cut
         explained = surrogate.last.project(torch.from_numpy(exported_before), tensors).numpy()
-    if not np.allclose(explained, exported_after, rtol=TOLERANCE, atol=TOLERANCE):
+    if not (np.abs(explained - exported_after) <= TOLERANCE * (1.0 + scale)).all():
         raise ParityError("the exported graph projects its response otherwise than torch does")
-    apart = np.abs(exported_after - after) > TOLERANCE * np.maximum(1.0, np.abs(after))
+    apart = np.abs(exported_after - after) > TOLERANCE * scale
     return Parity(len(conditions), largest, int(apart.sum()))
+
+
+def _scale(schema: Schema, packed: Array) -> Array:
+    """What a difference of each number of a packed response is measured against, `(n, d)`, at least 1."""
+    scale = np.abs(packed)
+    start = 0
+    for block in schema.response:
+        columns = slice(start, start + block.width)
+        if block.columns and len(block.shape) == 1:
+            scale[:, columns] = np.linalg.norm(packed[:, columns], axis=1, keepdims=True)
+        start += block.width
+    return np.maximum(scale, 1.0)

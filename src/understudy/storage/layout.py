@@ -98,8 +98,9 @@ def check_names(schema: Schema, where: str) -> None:
 
 
 def check_geometry(schema: Schema, geometry: Calorimeter, where: str) -> None:
-    """ValueError unless the showers of `schema` have one number per cell of `geometry`."""
-    blocks = [b for b in schema.response if b.name == "showers"] or list(schema.response)
+    """ValueError unless the showers of `schema`, in its response or as an image among its conditions, fit `geometry`."""
+    blocks = [b for b in schema.response if b.name == "showers"] or [b for b in schema.conditions if b.kind == "image"]
+    blocks = blocks or list(schema.response)
     geometry.check_cells(sum(b.width for b in blocks), where)
 
 
