@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from scipy.stats import ttest_ind
 
 from understudy.files import write_text
 from understudy.scan.figures import summary_figure, union_figure
@@ -23,9 +24,11 @@ from understudy.validation import figures
 from understudy.validation.figures_histograms import empty_figure, overlay
 from understudy.validation.figures_report import Panel
 from understudy.validation.figures_structure import correlation_figure
-from understudy.validation.html_tables import SIGNIFICANT, quantity
+from understudy.validation.html_tables import quantity
 
 Progress = Callable[[float, float], None]
+CHANCE = 0.0027
+"""Probability of a difference between seeds below which a number is marked, that of three standard deviations."""
 VARIABLE = 6
 """Observables that are drawn seed by seed, those whose distance varies most with the seed."""
 
@@ -147,9 +150,9 @@ class Page:
         """A number of all variants; in units of its floor if `over`."""
         unit = (floor or math.nan) if over else 1.0
         found = {name: mean(self.runs[name], *path, over=unit) for name in known.values()}
-        base = found.get(BASE)
-        cells = tuple(Cell(quantity(m.value, m.error), _mark(m, base if n != BASE else None)) for n, m in found.items())
-        return Row(label, cells, quantity(floor))
+        single = {name: [run.number(*path) for run in self.runs[name]] for name in {*known.values(), BASE} & set(self.runs)}
+        marks = {n: "" if n == BASE else _mark(single[n], single.get(BASE, ())) for n in found}
+        return Row(label, tuple(Cell(quantity(m.value, m.error), marks[n]) for n, m in found.items()), quantity(floor))
 
     def _summaries(self, known: Mapping[str, str], parameter: str) -> list[Panel]:
         found = []
@@ -208,19 +211,20 @@ def write_page(page: Page, groups: Sequence[str], failed: Sequence[RunResult], o
         events=len(page.judge.reference),
         recipe=page.plan.base.name,
         common={path: scan.common[path] for path in scan.common},
-        significant=f"{SIGNIFICANT:g}",
+        chance=CHANCE,
         geometry=None if page.judge.geometry is None else page.judge.geometry.name,
     )
     return write_text(out / "report.html", text)
 
 
-def _mark(found: Mean, base: Mean | None) -> str:
-    """Whether a distance is significantly larger or smaller than the base's."""
-    if base is None or any(math.isnan(x) for x in (*found, *base)):
+def _mark(found: Sequence[float], base: Sequence[float]) -> str:
+    """Whether the runs of a variant are significantly worse or better than the base's, by Welch's t test."""
+    a, b = (np.array([x for x in runs if math.isfinite(x)]) for runs in (found, base))
+    if min(len(a), len(b)) < 2 or a.std() + b.std() == 0:
         return ""
-    if abs(found.value - base.value) <= SIGNIFICANT * math.hypot(found.error, base.error):
+    if ttest_ind(a, b, equal_var=False).pvalue >= CHANCE:
         return ""
-    return "worse" if found.value > base.value else "better"
+    return "worse" if a.mean() > b.mean() else "better"
 
 
 def _number(found: Mean, key: str) -> str:

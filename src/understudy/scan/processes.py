@@ -55,7 +55,7 @@ def run_all(jobs: Sequence[Job], processes: int, progress: Callable[[float, floa
             for process in [p for p in running if p.poll() is not None]:
                 _finish(process, running.pop(process))
                 done += 1
-            progress(done + sum(_part(job) for job in running.values()), len(jobs))
+            progress(round(done + sum(_part(job) for job in running.values()), 1), len(jobs))
             time.sleep(every if running else 0)
     finally:
         _stop(list(running))

@@ -73,7 +73,14 @@ class Scan(_Section):
     seeds: int | list[int] = 5
     budget: str = ""
     common: dict[str, Any] = {}
-    groups: dict[str, Group] = Field(min_length=1)
+    groups: dict[str, Group]
+
+    @field_validator("groups")
+    @classmethod
+    def _some_groups(cls, groups: dict[str, Group]) -> dict[str, Group]:
+        if not groups:
+            raise ValueError("there are no variants; give at least one group of them")
+        return groups
 
     @field_validator("seeds")
     @classmethod
