@@ -77,8 +77,12 @@ def draw_curves(axes: Axes, name: str, curve: Curve, candidates: Mapping[str, Cu
 
 def draw_fits(axes: Axes, name: str, curve: Curve, fits: Mapping[str, ResolutionFit], colours: Mapping[str, str]) -> None:
     """Fitted functions as dashed lines over the whole axis, their parameters in the upper right corner."""
-    x = np.geomspace(curve.edges[0], curve.edges[-1], 100) if _logarithmic(curve) else np.linspace(*curve.edges[[0, -1]], 100)
-    shown = x * figures.in_display_unit(curve.x_unit, float(np.abs(curve.edges).max()))[0]
+    x = (
+        np.geomspace(curve.edges[0], curve.edges[-1], 100)
+        if _logarithmic(curve)
+        else np.linspace(curve.edges[0], curve.edges[-1], 100)
+    )
+    shown = x * _x_scale(curve)[0]
     for row, (key, fit) in enumerate(fits.items()):
         colour = figures.REFERENCE_LINE if key == name else colours[key]
         axes.plot(shown, fit(x), ls="--", lw=0.9, color=colour)
@@ -97,12 +101,15 @@ def _scale_vertically(axes: Axes, curves: Sequence[Curve], scale: float) -> None
 
 def label_energy_axis(axes: Axes, curve: Curve) -> None:
     """Label the horizontal axis: energies in GeV as plain numbers, or the names of the bins."""
-    scale, unit = figures.in_display_unit(curve.x_unit, float(np.abs(curve.edges).max()))
+    scale, unit = _x_scale(curve)
     axes.set_xlabel(figures.with_unit(curve.x_label, unit))
     if curve.ticks:
         centres = 0.5 * (curve.edges[1:] + curve.edges[:-1])
         some = slice(None, None, max(1, -(-len(curve.ticks) // 5)))
         axes.set_xticks(centres[some] * scale, [figures.shortened(t, 11) for t in curve.ticks[some]])
+    elif _wide(curve):
+        axes.xaxis.set_major_locator(mpl.ticker.LogLocator(numticks=8))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     elif _logarithmic(curve):
         axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
         axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -135,12 +142,25 @@ def _y_scale(curve: Curve) -> tuple[float, str]:
     return figures.in_display_unit(curve.unit, float(np.abs(defined).max(initial=0.0)))
 
 
+def _x_scale(curve: Curve) -> tuple[float, str]:
+    return (1.0, curve.x_unit) if _wide(curve) else figures.in_display_unit(curve.x_unit, float(np.abs(curve.edges).max()))
+
+
 def _logarithmic(curve: Curve) -> bool:
-    return not curve.ticks and bool(curve.edges[0] > 0 and curve.edges[-1] > 10 * curve.edges[0])
+    """Whether the bins grow in geometric steps over more than a decade."""
+    if curve.ticks or curve.edges[0] <= 0 or curve.edges[-1] <= 10 * curve.edges[0]:
+        return False
+    steps = np.diff(np.log(curve.edges))
+    return bool(np.allclose(steps, steps[0], rtol=1e-3))
+
+
+def _wide(curve: Curve) -> bool:
+    """Whether the bins span so many decades that only powers of ten can be ticks."""
+    return _logarithmic(curve) and bool(curve.edges[-1] > 2000 * curve.edges[0])
 
 
 def _shown_edges(curve: Curve) -> Array:
-    scale, _ = figures.in_display_unit(curve.x_unit, float(np.abs(curve.edges).max()))
+    scale, _ = _x_scale(curve)
     return np.asarray(curve.edges * scale)
 
 

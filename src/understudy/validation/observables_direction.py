@@ -10,7 +10,8 @@ from understudy.schema import Array, Schema
 from understudy.validation import containment, direction
 from understudy.validation.observable import Observable, cells_of, shared
 
-SIDES = {"along": "along the direction of flight", "across": "across the direction of flight"}
+SIDES = {"along": r"\parallel", "across": r"\perp"}
+"""Along and across the direction of flight, with their indices in labels."""
 FRACTIONS = {"68": 0.68, "90": 0.90}
 """Parts of the energy whose containment radius is an observable."""
 
@@ -61,11 +62,11 @@ def directed(schema: Schema, layer: Layer, alone: bool) -> list[Observable]:
         return direction.asymmetry(cells_of(events, geometry, layer.name), layer, impact(events), _side(events, side))
 
     found = []
-    for side, words in SIDES.items():
+    for side, index in SIDES.items():
         if has_impact(schema):
-            label = rf"$A$ {words}{where}"
+            label = rf"$A_{index}${where}"
             found.append(Observable(f"asymmetry_{side}{end}", "", label, lambda e, g, s=side: asymmetry(e, g, s)))  # type: ignore[misc]
-        label = rf"$\sigma$ {words}{where}"
+        label = rf"$\sigma_{index}${where}"
         found.append(Observable(f"width_{side}{end}", "mm", label, lambda e, g, s=side: width(e, g, s)))  # type: ignore[misc]
     return found
 
