@@ -24,9 +24,10 @@ from understudy.validation.gallery import gallery
 from understudy.validation.neighbours import nearest_to
 from understudy.validation.observables import Observable, shower_cells
 from understudy.validation.outcome import Outcome
+from understudy.validation.resolution_fit import CURVE as RESOLUTION
 
 MOST_HISTOGRAMS = 48
-MOST_CURVES = 30
+MOST_CURVES = 40
 """Observables and curves that are drawn; of more, those farthest above their floor. The tables list all."""
 NEIGHBOURS = 5
 CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}
@@ -84,7 +85,8 @@ def curve_panels(report: Outcome) -> dict[str, list[Panel]]:
     for key in _drawn_curves(report):
         curve = report.reference.curves[key]
         others = {name: sample.curves[key] for name, sample in report.candidates.items()}
-        figure = of_curves.curve_figure((report.reference.name, curve), others)
+        fits = {s.name: s.resolution for s in (report.reference, *report.candidates.values()) if s.resolution is not None}
+        figure = of_curves.curve_figure((report.reference.name, curve), others, fits=fits if key == RESOLUTION else None)
         panel = Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls"))
         found.setdefault(_curve_group(key), []).append(panel)
     return {group: found[group] for group in (*CURVE_GROUPS, OTHER_CURVES) if group in found}
