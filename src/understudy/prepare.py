@@ -21,7 +21,6 @@ from understudy.noise import CellNoise
 from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
 
-
 LAYER_ENERGIES = "layer_energies"
 """Sum of the event's cells in each layer [MeV], `(n, layers)`."""
 

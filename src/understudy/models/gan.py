@@ -20,6 +20,7 @@ from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen
 from understudy.models.objectives.base import Objective
 from understudy.models.penalties.base import Penalty
 from understudy.models.views.base import View
+from understudy.networks.rectified import Rectified
 from understudy.registry import Given, Part, factory, register
 from understudy.schema import Schema
 from understudy.transforms.base import Chain
@@ -92,7 +93,7 @@ class GAN(Model):
         known: dict[str, Any] = {"geometry": geometry, "schema": schema, "transforms": transforms, "needs": needs or {}}
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
-        given = {"inputs": noise + feature_size, "outputs": response_size, "rng": rng, "geometry": geometry}
+        given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
@@ -106,7 +107,9 @@ class GAN(Model):
         weights: Tensor | None = None,
         given: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        """Fit the view."""
+        """Let a generator that can begin near the average response do so, and fit the view."""
+        if isinstance(self.generator, Rectified):
+            self.generator.start(response)
         if self.view is not None:
             self.view.fit(Batch(response, conditions, weights, None, given))
 

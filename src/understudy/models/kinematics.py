@@ -36,13 +36,12 @@ class TrueEnergy(Model):
         feature_names: Given[tuple[str, ...]] = (TRUE_PT, TRUE_ETA),
     ) -> None:
         super().__init__()
-        if tuple(feature_names) != (TRUE_PT, TRUE_ETA) or feature_size != 2:
-            raise ValueError(
-                f"the model 'true-energy' needs the features {{{TRUE_PT}: raw, {TRUE_ETA}: raw}}, in this order,"
-                f" found {', '.join(feature_names)}"
-            )
+        if {*feature_names} != {TRUE_PT, TRUE_ETA} or feature_size != 2:
+            found = ", ".join(feature_names)
+            raise ValueError(f"the model 'true-energy' needs the features {{{TRUE_PT}: raw, {TRUE_ETA}: raw}}, found {found}")
         if response_size != 1:
             raise ValueError(f"the model 'true-energy' gives one number per event, but {response_size} are asked for")
+        self.columns = feature_names.index(TRUE_PT), feature_names.index(TRUE_ETA)
 
     def turns(self) -> tuple[Turn, ...]:
         """None: nothing is trained."""
@@ -50,6 +49,6 @@ class TrueEnergy(Model):
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """The energy `(n, 1)`, computed in double precision; `noise` is `(n, 0)`."""
-        pt, eta = conditions[:, :1].double(), conditions[:, 1:2].double()
+        pt, eta = (conditions[:, i : i + 1].double() for i in self.columns)
         # ONNX Runtime has an exponential of double precision, but no hyperbolic cosine
         return (0.5 * pt * (eta.exp() + (-eta).exp())).to(conditions.dtype)

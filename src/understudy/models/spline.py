@@ -1,13 +1,20 @@
-r"""A conditional flow of one number: an affine map, then a rational-quadratic spline.
+r"""A conditional flow of a few numbers: for each, an affine map and a rational-quadratic spline given those before it.
 
-$z = f(x; c) = S_c((x - \mu_c)\, e^{-\sigma_c})$ is standard normal if $x$ follows the density $p(x \mid c) = N(f(x; c); 0, 1)\,
-|\partial f / \partial x|$. A small network gives $\mu_c$, $\sigma_c$ and the spline's knots; it is trained by maximum likelihood
-and sampled by the closed-form inverse (Durkan et al. 2019, arXiv:1906.04032).
+$z_k = f_k(x_k; x_{<k}, c) = S((x_k - \mu)\, e^{-\sigma})$ is standard normal if $x$ follows the density $p(x \mid c) = \prod_k
+N(f_k; 0, 1)\, |\partial f_k / \partial x_k|$. A small network for each number gives $\mu$, $\sigma$ and the spline's knots from
+the conditions and the numbers before; all are trained by maximum likelihood, and sampled one after the other by the
+closed-form inverse (Durkan et al. 2019, arXiv:1906.04032).
+
+A number may have an atom at its lowest value (the energy of a layer that is often empty): there the likelihood would grow
+without bound, so in training the atom is spread evenly towards the next value, over less than half of the way; whoever
+decodes a sample takes what lies in the lower half of the gap for the atom.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
@@ -21,26 +28,33 @@ from understudy.registry import Given, Part, factory, register
 NETWORK: dict[str, Any] = {"kind": "dense", "layers": 2, "width": 64, "activation": "silu"}
 OPTIMISER = Optimiser(lr=3e-3, betas=(0.9, 0.999), schedule="cosine", clip_norm=10.0)
 LARGEST_LOG_SCALE = 5.0
+MOST = 64
+"""Numbers per event that are drawn one after the other at most."""
+ATOM = 0.005
+"""Fraction of equal lowest values from which on they are an atom."""
+SPREAD = 0.45
+"""Part of the gap above an atom over which it is spread."""
 
 
 @register("models", "spline")
 class SplineFlow(Model):
-    """The distribution of one number given the conditions: the energy in all cells given the true energy, say.
+    """The distribution of a few numbers given the conditions: the energies of the layers given the true energy, say.
 
     Args:
         feature_size: numbers that encode the conditions.
-        response_size: must be 1; the number should be standardised, the spline's knots lie within `bound` widths.
-        network: from the features to the spline.
-        bins: bins of the spline.
-        bound: where the spline's linear tails begin, in standard deviations.
+        response_size: numbers in the response; they should be standardised, the splines' knots lie within `bound` widths.
+        network: from the features, and the numbers before, to a spline.
+        bins: bins of a spline.
+        bound: where a spline's linear tails begin, in standard deviations.
         optimiser: of the likelihood fit. Signed weights count with their sign.
         rng: draws the initial weights; torch's own generator if None.
 
     Raises:
-        ValueError: the response has more than one number.
+        ValueError: the response has too many numbers to draw them one after the other.
     """
 
-    noise_size = 1
+    atoms: Tensor
+    spreads: Tensor
 
     def __init__(
         self,
@@ -54,15 +68,34 @@ class SplineFlow(Model):
         rng: Given[torch.Generator | None] = None,
     ) -> None:
         super().__init__()
-        if response_size != 1:
+        if response_size > MOST:
             raise ValueError(
-                f"the model 'spline' draws one number per event, but the response has {response_size}; choose another model"
+                f"the model 'spline' draws numbers one after the other, {MOST} at most, but the response has {response_size};"
+                " choose another model"
             )
+        self.noise_size = response_size
         self.bins = bins
         self.bound = bound
         self.optimiser = optimiser
-        given = {"inputs": feature_size, "outputs": 3 * bins + 1, "rng": rng}
-        self.network: nn.Module = factory("networks", network, "network")(**given)
+        build = factory("networks", network, "network")
+        self.networks = nn.ModuleList(build(inputs=feature_size + k, outputs=3 * bins + 1, rng=rng) for k in range(response_size))
+        self.register_buffer("atoms", torch.zeros(response_size))
+        self.register_buffer("spreads", torch.zeros(response_size))
+
+    def fit(
+        self,
+        response: Tensor,
+        conditions: Tensor,
+        weights: Tensor | None = None,
+        given: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Find the columns' atoms: equal lowest values of at least `ATOM` of the events."""
+        lowest = response.min(0).values
+        here = response == lowest
+        above = torch.where(here, torch.inf, response).min(0).values
+        is_atom = (here.float().mean(0) >= ATOM) & above.isfinite()
+        self.atoms = torch.where(is_atom, lowest, 0.0).detach().clone()
+        self.spreads = torch.where(is_atom, SPREAD * (above - lowest), 0.0).detach().clone()
 
     def turns(self) -> tuple[Turn, ...]:
         """One turn: maximum likelihood."""
@@ -70,26 +103,43 @@ class SplineFlow(Model):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood."""
-        return -weighted_mean(self.log_prob(batch.response, batch.conditions), batch.weights)
+        return -weighted_mean(self.log_prob(self.spread(batch.response, generator), batch.conditions), batch.weights)
+
+    def spread(self, response: Tensor, generator: torch.Generator) -> Tensor:
+        """The response `(n, d)` with atoms spread evenly over `spreads`."""
+        if not bool((self.spreads > 0).any()):
+            return response
+        uniform = torch.rand(response.shape, generator=generator, device=response.device, dtype=response.dtype)
+        here = (response == self.atoms) & (self.spreads > 0)
+        return torch.where(here, response + self.spreads * uniform, response)
 
     def log_prob(self, response: Tensor, conditions: Tensor) -> Tensor:
         """$\\log p(x \\mid c)$, `(n,)`."""
         z, log_slope = self.whiten(response, conditions)
-        return log_slope - 0.5 * (z**2 + math.log(2 * math.pi))
+        return (log_slope - 0.5 * (z**2 + math.log(2 * math.pi))).sum(1)
 
     def whiten(self, response: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """$z = f(x; c)$ and $\\log \\partial f / \\partial x$, both `(n,)`."""
-        mean, log_scale, spline = self._at(conditions)
-        z, log_slope = spline.forward((response[:, 0] - mean) * (-log_scale).exp())
-        return z, log_slope - log_scale
+        """$z_k$ and $\\log \\partial f_k / \\partial x_k$, both `(n, d)`."""
+        found = []
+        for k in range(self.noise_size):
+            mean, log_scale, spline = self._at(k, conditions, response[:, :k])
+            z, log_slope = spline.forward((response[:, k] - mean) * (-log_scale).exp())
+            found.append((z, log_slope - log_scale))
+        return torch.stack([z for z, _ in found], 1), torch.stack([s for _, s in found], 1)
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """$f^{-1}(z; c)$, `(n, 1)`; in double precision inside, since a next stage may be sharp in what it draws."""
-        mean, log_scale, spline = self._at(conditions, torch.float64)
-        return (mean + log_scale.exp() * spline.inverse(noise[:, 0].double()))[:, None].to(noise.dtype)
+        """$f^{-1}(z; c)$, `(n, d)`; in double precision inside, since a next stage may be sharp in what it draws."""
+        drawn = noise[:, :0]
+        for k in range(self.noise_size):
+            mean, log_scale, spline = self._at(k, conditions, drawn, torch.float64)
+            x = mean + log_scale.exp() * spline.inverse(noise[:, k].double())
+            drawn = torch.cat([drawn, x[:, None].to(noise.dtype)], 1)
+        return drawn
 
-    def _at(self, conditions: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Spline]:
-        free: Tensor = self.network(conditions).to(dtype or conditions.dtype)
-        affine, widths, heights, derivatives = torch.split(free, [2, self.bins, self.bins, self.bins - 1], dim=1)
+    def _at(self, k: int, conditions: Tensor, before: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Spline]:
+        free: Tensor = self.networks[k](torch.cat([conditions, before], 1) if k else conditions)
+        affine, widths, heights, derivatives = torch.split(
+            free.to(dtype or conditions.dtype), [2, self.bins, self.bins, self.bins - 1], dim=1
+        )
         log_scale = LARGEST_LOG_SCALE * torch.tanh(affine[:, 1] / LARGEST_LOG_SCALE)
         return affine[:, 0], log_scale, Spline.from_free(widths, heights, derivatives, self.bound)

@@ -20,7 +20,7 @@ Activation = Literal["leaky-relu", "relu", "elu", "silu", "gelu", "tanh"]
 Output = Literal["linear", "softmax", "sigmoid", "softplus", "relu", "tanh"]
 Init = Literal["glorot-uniform", "he-uniform"]
 
-_ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "leaky-relu": nn.LeakyReLU,
     "relu": lambda _: nn.ReLU(),
     "elu": lambda _: nn.ELU(),
@@ -74,12 +74,12 @@ class Dense(nn.Module):
         sizes = [inputs, *[width] * layers]
         modules: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
-            modules.append(_linear(before, after, init, rng))
+            modules.append(linear(before, after, init, rng))
             if layer_norm:
                 modules.append(nn.LayerNorm(after))
-            modules.append(_ACTIVATIONS[activation](slope))
+            modules.append(ACTIVATIONS[activation](slope))
         exact = output in _EXPONENTIAL
-        modules += [_linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), OUTPUTS[output]()]
+        modules += [linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), OUTPUTS[output]()]
         self.layers = nn.Sequential(*modules)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +102,8 @@ class PreciseLinear(nn.Linear):
         return nn.functional.linear(x.double(), self.weight.double(), self.bias.double())
 
 
-def _linear(inputs: int, outputs: int, init: Init, rng: torch.Generator | None, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
+def linear(inputs: int, outputs: int, init: Init, rng: torch.Generator | None, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
+    """A linear map with weights drawn by `rng` and biases at zero."""
     layer = kind(inputs, outputs, device="meta").to_empty(device="cpu")
     bound = (6 / (inputs + outputs if init == "glorot-uniform" else max(inputs, 1))) ** 0.5
     with torch.no_grad():

@@ -5,6 +5,7 @@ Each block of conditions is encoded by name:
 ===============  ===================================================================================================
 `standardise`    $(x - \mu)/\sigma$ of each component
 `log`            $\ln x$, then standardised; values must be positive
+`log1p:S`        $\ln(1 + x/S)$, then standardised; anything below zero counts as zero
 `raw`            as it is
 `one-hot:K`      a categorical block with the categories $0 \ldots K - 1$; any other category gives zeros
 `periodic`       $\sin 2\pi x/P$ and $\cos 2\pi x/P$; the period $P$ is the block's own, or `periodic:P`
@@ -51,7 +52,7 @@ class Encoding(ABC):
 
     def __init__(self, block: Block, argument: str) -> None:
         self.block = block
-        if argument and not isinstance(self, OneHot | Periodic | BoxCoxCells):
+        if argument and not isinstance(self, OneHot | Periodic | BoxCoxCells | LogAbove):
             raise ValueError(f"the encoding of {block.name!r} takes no argument, found {argument!r}; leave out the colon")
         self._prepare(argument)
 
@@ -104,6 +105,26 @@ class Log(Encoding):
 
     def _positive(self, values: Tensor) -> Tensor:
         return values
+
+
+class LogAbove(Encoding):
+    """ln(1 + x/S), standardised: a logarithm that zeros have as well."""
+
+    standardised = True
+
+    def _prepare(self, argument: str) -> None:
+        try:
+            self.shift = float(argument)
+        except ValueError:
+            self.shift = 0.0
+        if not 0 < self.shift < math.inf:
+            raise ValueError(
+                f"log1p of {self.block.name!r} needs its shift, a number above 0, as in log1p:30, found {argument!r}"
+            )
+        self.names = tuple(f"log1p({c})" for c in self.components())
+
+    def _columns(self, values: Tensor, floor: Tensor) -> Tensor:
+        return (1 + values.clamp(min=0.0) / self.shift).log()
 
 
 class OneHot(Encoding):
@@ -192,6 +213,7 @@ class BoxCoxCells(Encoding):
 ENCODINGS: dict[str, type[Encoding]] = {
     "standardise": Standardise,
     "log": Log,
+    "log1p": LogAbove,
     "raw": Raw,
     "one-hot": OneHot,
     "periodic": Periodic,

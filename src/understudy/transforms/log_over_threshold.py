@@ -1,0 +1,90 @@
+r"""Cells that pass a read-out threshold, in the logarithm, with the energy of their layer given back exactly.
+
+$$y_c = \begin{cases} \ln (x_c / t_c) & x_c \ge t_c \\ 0 & \text{else} \end{cases}$$
+
+with $t_c$ the threshold of the cell: zeros stay zeros, small and large cells are equally easy to see, and $y$ has no gap above
+0, so that a network that ends in a rectifier can have exactly empty cells. The inverse brings the cells of each layer to
+the layer's energy, which is given; a cell that falls below its threshold thereby is emptied, and the others take its energy.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from understudy.geometry import Calorimeter
+from understudy.registry import Given, register
+from understudy.schema import Schema
+from understudy.transforms.base import Tensors, Transform, condition
+from understudy.transforms.divide import ratio
+
+LARGEST = 25.0
+"""Logarithms are cut here: a cell holds at most 7e10 thresholds, before its layer is brought to its energy."""
+
+
+@register("transforms", "log-over-threshold")
+class LogOverThreshold(Transform):
+    """Cells `(n, d)` [MeV] to their logarithm above the threshold, `(n, d)`.
+
+    Exact both ways for cells that are zero or above their threshold, and whose layers hold the energies of the condition.
+
+    Args:
+        geometry: the calorimeter.
+        schema: the events' schema.
+        thresholds: energy of each layer's cells [MeV] by name of the layer, or one for all cells.
+        by: name of the condition that holds the energies of the layers `(layers,)`, or of the whole shower.
+
+    Raises:
+        ValueError: no geometry or condition; in the fit, cells above zero and below their threshold.
+    """
+
+    least: Tensor
+    layer: Tensor
+
+    def __init__(
+        self,
+        geometry: Given[Calorimeter | None],
+        schema: Given[Schema],
+        thresholds: dict[str, PositiveFloat] | PositiveFloat,
+        by: str = "layer_energies",
+    ) -> None:
+        super().__init__()
+        if geometry is None:
+            raise ValueError("log-over-threshold needs to know the layers of the response; name its geometry in the recipe")
+        self.geometry, self.by = geometry, by
+        known = {b.name: b.width for b in schema.conditions}
+        if known.get(by) not in (1, len(geometry.layers)):
+            raise ValueError(
+                f"log-over-threshold: the condition {by!r} must hold the energy of each of the {len(geometry.layers)} layers, or"
+                f" that of the shower; the conditions are {', '.join(f'{n} ({w})' for n, w in known.items())}"
+            )
+        self.per_layer = known[by] == len(geometry.layers)
+        each = thresholds if isinstance(thresholds, dict) else dict.fromkeys(geometry.layer_names, thresholds)
+        layer = geometry.layer_of_cell if self.per_layer else 0 * geometry.layer_of_cell
+        self.sizes = [la.n_cells for la in geometry.layers] if self.per_layer else [geometry.n_cells]
+        self.register_buffer("least", torch.as_tensor(geometry.per_layer(each), dtype=torch.float32), persistent=False)
+        self.register_buffer("layer", torch.as_tensor(layer), persistent=False)
+
+    def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
+        self.geometry.check_cells(response.shape[1])
+        condition(conditions, self.by)
+        if bool((low := (response != 0) & (response < self.least * (1 - 1e-6))).any()):
+            raise ValueError(
+                f"log-over-threshold: {int(low.sum())} cells hold something, but less than their threshold (the least"
+                f" {float(response[low].min()):g} MeV); apply the same threshold as a projection"
+            )
+
+    def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
+        return torch.where(response > 0, (response / self.least).clamp(min=1.0).log(), 0.0)
+
+    def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
+        energy = condition(conditions, self.by)
+        cells = torch.where(response > 0, self.least * response.clamp(max=LARGEST).exp(), 0.0)
+        cells = self._to(cells, energy)
+        return self._to(torch.where(cells < self.least, 0.0, cells), energy)
+
+    def _to(self, cells: Tensor, energy: Tensor) -> Tensor:
+        """Cells with each layer's sum at its energy; a layer without any cell stays empty."""
+        sums = torch.cat([part.sum(1, keepdim=True) for part in torch.split(cells, self.sizes, 1)], 1)
+        return cells * ratio(energy.to(cells.dtype), sums)[:, self.layer]
