@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from understudy.schema import Array
 from understudy.validation import figures
 from understudy.validation.html_tables import MISSING, SIGNIFICANT, Cell, quantity
-from understudy.validation.outcome import Outcome, Sample
+from understudy.validation.outcome import Outcome
 
 RESIDUAL = "residual_"
 """How the names of predicted minus true parameters begin."""
@@ -108,11 +107,11 @@ def _moments(report: Outcome, keys: list[str], heads: tuple[str, str, str, str])
     units = {o.name: o.unit for o in report.observables}
     groups = []
     for key in keys:
-        base = _summary(report.reference, key)
+        base = _summary(report, next(iter(report.candidates)), key, "reference")
         label = figures.with_unit(_words(key), units[key])
         lines = [Line(label, "", (Cell(quantity(*base[:2])), Cell(""), Cell(quantity(*base[2:])), Cell("")))]
-        for name, sample in report.candidates.items():
-            mean, mean_error, width, width_error = _summary(sample, key)
+        for name in report.candidates:
+            mean, mean_error, width, width_error = _summary(report, name, key, "candidate")
             shift = mean - base[0], float(np.hypot(mean_error, base[1]))
             ratio = _ratio((width, width_error), (base[2], base[3]))
             cells = (
@@ -150,22 +149,13 @@ def _one_condition(studies: Mapping[str, Mapping[str, Any]], order: list[str]) -
     return Table(tuple(heads), tuple(groups))
 
 
-def _summary(sample: Sample, key: str) -> tuple[float, float, float, float]:
-    r"""Mean, its error, standard deviation, and its error, $\sqrt{(m_4 - \sigma^4) / (4 \sigma^2 n)}$, of the defined values."""
-    values = sample.values[key]
-    keep = ~np.isnan(values)
-    w = np.ones(int(keep.sum())) if sample.events.weights is None else np.asarray(sample.events.weights[keep])
-    v: Array = values[keep]
-    total = float(w.sum())
-    if len(v) < 2 or total <= 0:
-        return (float("nan"),) * 4
-    effective = total**2 / float((w**2).sum())
-    mean = float(w @ v / total)
-    variance = max(float(w @ (v - mean) ** 2 / total), 0.0)
-    fourth = float(w @ (v - mean) ** 4 / total)
-    width = variance**0.5
-    error = (max(fourth - variance**2, 0.0) / effective) ** 0.5 / (2 * width) if width > 0 else 0.0
-    return mean, width / effective**0.5, width, error
+def _summary(report: Outcome, candidate: str, key: str, who: str) -> tuple[float, float, float, float]:
+    """Mean, its error, width, and its error of an observable, `who` being reference or candidate."""
+    found = report.metrics["candidates"][candidate]["observables"][key]["moments"][who]
+    mean, mean_error, width, width_error = (
+        float("nan") if found[k] is None else float(found[k]) for k in ("mean", "mean_error", "width", "width_error")
+    )
+    return mean, mean_error, width, width_error
 
 
 def _ratio(value: tuple[float, float], base: tuple[float, float]) -> tuple[float, float]:

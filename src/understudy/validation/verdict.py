@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scipy import stats
+
 from understudy.validation.metrics import ClassifierMetrics, ObservableMetrics, ScaleMetrics
 from understudy.validation.settings import Thresholds
 
@@ -126,8 +128,11 @@ def _fraction(name: str, what: str, found: dict[str, float | None], thresholds: 
 
 
 def _widths(variety: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> Check | None:
-    """The width at one condition that is farthest off; one beyond the limit by chance alone is not chosen if another is not."""
-    limit, sigmas = thresholds.variety, thresholds.significance
+    """The width at one condition that is farthest off, first of those beyond the limit and beyond chance.
+
+    Many widths are looked at and one is chosen, so that it needs as many sigmas as make a false alarm among all of them
+    as rare as `significance` makes a single one. The error is taken as it would be were the widths equal.
+    """
     found = [
         (_number(entry["width_ratio"]["value"]), _number(entry["width_ratio"]["error"]), name, study["name"])
         for study in variety
@@ -136,9 +141,25 @@ def _widths(variety: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> Che
     known = [f for f in found if math.isfinite(f[0]) and math.isfinite(f[1])]
     if not known:
         return None
-    ratio, error, name, where = max(known, key=lambda f: (abs(f[0] - 1) > max(limit, sigmas * f[1]), abs(f[0] - 1)))
+    limit, sigmas = thresholds.variety, _sigmas_of_many(thresholds.significance, len(known))
+
+    def at_equal_widths(ratio: float, error: float) -> float:
+        return error / min(ratio, 1.0) if ratio > 0 else error
+
+    def rank(f: tuple[float, float, str, str]) -> tuple[bool, float]:
+        return abs(f[0] - 1) > max(limit, sigmas * at_equal_widths(*f[:2])), abs(f[0] - 1)
+
+    ratio, error, name, where = max(known, key=rank)
     sentence = f"Asked again and again at {where}, the width of {name} is {ratio:.2f} +- {error:.2f} of the reference's"
-    return _check("variety", abs(ratio - 1), error, limit, sigmas, sentence, f"{100 * limit:g} % above or below it")
+    allowed = f"{100 * limit:g} % above or below it"
+    return _check("variety", abs(ratio - 1), at_equal_widths(ratio, error), limit, sigmas, sentence, allowed)
+
+
+def _sigmas_of_many(significance: float, count: int) -> float:
+    """Sigmas at which one of `count` independent numbers is off by chance as often as a single one at `significance`."""
+    single = 2 * stats.norm.sf(significance)
+    local = float(stats.norm.isf(-0.5 * math.expm1(math.log1p(-single) / count))) if single < 1 else 0.0
+    return local if math.isfinite(local) else significance
 
 
 def _number(value: float | None, default: float = math.nan) -> float:
