@@ -25,6 +25,7 @@ from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
 from understudy.transforms.base import Chain, Projection, check_sample
 from understudy.transforms.features import FeatureEncoder
+from understudy.validation.settings import ValidationSettings
 
 
 def build_geometry(recipe: Recipe, folder: str | Path = ".") -> Calorimeter | None:
@@ -42,6 +43,11 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
     noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
     projections = build_projections(recipe, geometry)
     return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert)
+
+
+def validation_settings(recipe: Recipe) -> ValidationSettings:
+    """How the recipe's stand-in is judged: where noise is on, the resolution is fitted with a noise term."""
+    return recipe.validation if recipe.noise is None else recipe.validation.model_copy(update={"noise_term": True})
 
 
 def build_stage(

@@ -8,7 +8,7 @@ interrupted continues where it stopped and ends the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from understudy import seeds, storage
-from understudy.build import build_stage, build_surrogate, target_of, training_batch
+from understudy.build import build_stage, build_surrogate, target_of, training_batch, validation_settings
+from understudy.closure import closure, with_predictions
 from understudy.console import Console
 from understudy.deployment.bundle import load_needs, write_bundle, write_trained
 from understudy.deployment.export import Graph, export_graphs
 from understudy.deployment.timing import measure_timing
 from understudy.domain import Domain
+from understudy.events import Events
 from understudy.models.base import Model
-from understudy.needs import pin
+from understudy.needs import fulfil, pin
 from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
 from understudy.repeated import check_variety, varieties
@@ -92,7 +94,9 @@ def run(
     """
     recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
     console = console or Console(quiet=True)
-    place = RunDirectory.open(out or Path("runs") / recipe.name, recipe, resume=resume, overwrite=overwrite)
+    out = Path(out or Path("runs") / recipe.name)
+    recipe = with_needs(recipe, out, resume=resume, overwrite=overwrite, console=console)
+    place = RunDirectory.open(out, recipe, resume=resume, overwrite=overwrite)
     split = prepare(recipe, place, console)
     check_variety(recipe, split)
     trained = train(recipe, split, place, resume=resume, console=console)
@@ -116,6 +120,19 @@ def resolve(
     """A recipe by name, path or itself, with the command line's choices in it."""
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     return pin(loaded.using(data=data, seed=seed, reference=reference, events=events))
+
+
+def with_needs(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, console: Console) -> Recipe:
+    """Do the runs that a recipe needs first, once it is seen that `out` can take the run itself."""
+    if not any(need.run is None for need in recipe.needs.values()):
+        return recipe
+    if not resume:
+        RunDirectory.open(out, recipe, overwrite=overwrite)
+
+    def do(theirs: Recipe, place: Path, again: bool, replace: bool) -> None:
+        run(theirs, out=place, resume=again, overwrite=replace, console=console)
+
+    return fulfil(recipe, out, do, overwrite)
 
 
 def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:
@@ -227,6 +244,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
         if trained.baseline is not None:
             candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
+    test, floor, candidates = judged(recipe, data, candidates)
     with console.step("Sampling the same conditions again and again"):
         standins = {recipe.name: trained.surrogate}
         if trained.baseline is not None:
@@ -237,12 +255,12 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
         timing = measure_timing(trained.surrogate, graphs[0].path, given)
     with console.step("Comparing with the reference") as step:
         report = compare(
-            data.test,
+            test,
             candidates,
-            floor=data.floor,
+            floor=floor,
             train=data.train,
-            geometry=data.geometry,
-            settings=recipe.validation,
+            geometry=data.response_geometry,
+            settings=validation_settings(recipe),
             seed=seeds.integer(recipe.seed, "validation"),
             reference_name=data.name,
             timing=timing,
@@ -252,5 +270,21 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             variety=repeated,
             progress=step.advance,
         )
+        if recipe.invert:
+            report = replace(report, metrics={**report.metrics, "closure": closure(data.test, samples)})
         report.write(place.path / "report")
     return report
+
+
+def judged(recipe: Recipe, data: Data, candidates: Mapping[str, Events]) -> tuple[Events, Events | None, dict[str, Events]]:
+    """Reference, floor and candidates as they are compared.
+
+    Needed regressors add what they read from the response. Where the response tells the conditions, these are an image
+    that no judge of five numbers has to look at.
+    """
+    if recipe.invert:
+        kept = [b.name for b in data.test.schema.given if b.kind != "image"]
+        return data.test.select_conditions(kept), None, {k: e.select_conditions(kept) for k, e in candidates.items()}
+    needs = load_needs(recipe)
+    floor = None if data.floor is None else with_predictions(data.floor, needs)
+    return with_predictions(data.test, needs), floor, {k: with_predictions(e, needs) for k, e in candidates.items()}

@@ -10,14 +10,14 @@ from typing import Any
 
 from understudy import geometry as geometries
 from understudy import seeds, storage
-from understudy.build import build_geometry, build_preparation
+from understudy.build import build_geometry, build_preparation, validation_settings
 from understudy.console import Console
 from understudy.deployment.bundle import load_bundle, read_trained, write_bundle
 from understudy.deployment.export import export_graphs
 from understudy.events import Events
 from understudy.files import make_directory
 from understudy.geometry import Calorimeter
-from understudy.journey import resolve, train
+from understudy.journey import resolve, train, with_needs
 from understudy.production import described, produce, with_energies
 from understudy.recipe import Recipe
 from understudy.registry import Factory
@@ -104,7 +104,9 @@ def train_only(
 ) -> Path:
     """Prepare the events and train; returns the run's directory. Arguments as for `understudy.run`."""
     resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
-    place = RunDirectory.open(out or Path("runs") / resolved.name, resolved, resume=resume, overwrite=overwrite)
+    out = out or Path("runs") / resolved.name
+    resolved = with_needs(resolved, out, resume=resume, overwrite=overwrite, console=console)
+    place = RunDirectory.open(out, resolved, resume=resume, overwrite=overwrite)
     train(resolved, prepare(resolved, place, console), place, resume=resume, console=console)
     return place.path
 
@@ -208,7 +210,7 @@ def validate_files(
         others = {path.stem: load(path)[0] for path in candidates}
         second = None if floor is None else load(floor, "floor")[0]
     make_directory(out)
-    settings = ValidationSettings() if words is None else words.validation
+    settings = ValidationSettings() if words is None else validation_settings(words)
     with console.step("Comparing with the reference") as step:
         report = compare(
             judged,
