@@ -2,14 +2,15 @@ r"""How much of a shower lies within a distance of its axis: lateral profile and
 
 The fraction of a layer's energy within a radius $R$ of the barycentre,
 
-$$F(R) = \frac{1}{E} \sum_i E_i\, \mathrm{clip}\Big(\frac{R - r_i^-}{r_i^+ - r_i^-}, 0, 1\Big), \qquad
+$$F(R) = \frac{1}{E} \sum_i E_i\, \mathrm{clip}\Big(\frac{R^2 - (r_i^-)^2}{(r_i^+)^2 - (r_i^-)^2}, 0, 1\Big), \qquad
   r_i^\pm = \max(r_i \pm h / 2,\, 0),$$
 
-where $r_i$ is the distance of the centre of cell $i$ and $h$ the cell size: a cell's energy is spread over the radii that the
-cell covers, since cells are as large as the Moliere radius and would make steps of it. One Moliere radius holds about 90 %
-of an electromagnetic shower (Particle Data Group, "Passage of particles through matter"). The axis is the barycentre, which
-needs no condition and, unlike the impact point, is right for inclined particles too. Only layers whose two axes are both in
-mm have such radii: eta and phi have no common length, and strips are no wider than a fraction of a shower.
+where $r_i$ is the distance of the centre of cell $i$ and $h$ the cell size: a cell's energy is spread evenly over the ring
+that the cell reaches into, since cells are nearly as large as the Moliere radius and would make steps of it. Below one cell
+size $F$ says little. One Moliere radius holds about 90 % of an electromagnetic shower (Particle Data Group, "Passage of
+particles through matter"). The axis is the barycentre, which needs no condition and, unlike the impact point, is right for
+inclined particles too. Only layers whose two axes are both in mm have such radii: eta and phi have no common length, and
+strips are no wider than a fraction of a shower.
 """
 
 from __future__ import annotations
@@ -89,4 +90,4 @@ def _within(rings: Array, layer: Layer, radii: Array) -> Array:
     size = cell_size(layer)
     r = np.arange(rings.shape[1]) * size / STEPS
     low, high = np.clip(r - size / 2, 0.0, None), r + size / 2
-    return np.asarray(rings @ np.clip((np.asarray(radii)[None, :] - low[:, None]) / (high - low)[:, None], 0.0, 1.0))
+    return np.asarray(rings @ np.clip((np.square(radii)[None, :] - low[:, None] ** 2) / (high**2 - low**2)[:, None], 0.0, 1.0))

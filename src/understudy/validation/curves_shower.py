@@ -24,7 +24,7 @@ from understudy.validation.observables import cells_of, shower_cells
 FAINTEST = 0.01
 """Lowest threshold [MeV]."""
 THRESHOLDS = 18
-RINGS = 12
+RINGS = 10
 
 
 def threshold_edges(events: Events, geometry: Calorimeter) -> Array:
@@ -35,9 +35,9 @@ def threshold_edges(events: Events, geometry: Calorimeter) -> Array:
 
 
 def ring_edges(layer: Layer) -> Array:
-    """Radii [mm] from zero over half a cell, in logarithmic steps, to half of the layer's smaller side."""
+    """Radii [mm] from zero over a cell's size, in logarithmic steps, to half of the layer's smaller side."""
     most = 0.5 * min(e[-1] - e[0] for e in layer.edges)
-    return np.concatenate([[0.0], np.geomspace(0.5 * cell_size(layer), most, RINGS)])
+    return np.concatenate([[0.0], np.geomspace(cell_size(layer), most, RINGS)])
 
 
 def shower_curves(events: Events, geometry: Calorimeter, thresholds: Array, paired: bool = False) -> list[Curve]:
