@@ -67,10 +67,20 @@ class Split(_Section):
 
 
 class Need(_Section):
-    """An earlier run that this one builds on; `sha256` pins the content of its bundle."""
+    """An earlier run that this one builds on: the directory of a `run`, or the `recipe` of one that is then done first.
 
-    run: str
+    `sha256` pins the content of its bundle.
+    """
+
+    run: str | None = None
+    recipe: str | None = None
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.run is None and self.recipe is None:
+            raise ValueError("a need names the directory of a 'run', or the 'recipe' of one that is to be done first")
+        return self
 
 
 def _need(value: Any) -> Any:
@@ -109,7 +119,9 @@ class Recipe(_Section):
         derived: conditions computed from the response after the projections, e.g. `total_energy`.
         select: allowed range per condition; events outside are left out.
         invert: learn the given conditions from the response: at the end of the preparation the two change places.
-        needs: earlier runs whose trained stand-ins the models of this one use, by name; pinned by content when it is run.
+        needs: earlier runs whose trained stand-ins the models of this one use, by name, each a `run` or the `recipe` of one that
+            is done first; pinned by content when it is run. Those that tell the conditions from the response (`invert`)
+            say in the report what they read from the stand-in's response.
         split: fractions for training, validation and test.
         stages: the models, in order; the last one produces the response.
         baseline: a model to beat, compared in the same report.

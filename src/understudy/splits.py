@@ -6,17 +6,20 @@ continued need not simulate them again.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from understudy import seeds, storage
 from understudy.build import build_geometry, build_preparation, check_stages
+from understudy.closure import regressors
 from understudy.console import Console, Step
 from understudy.deployment.bundle import load_needs
 from understudy.events import Events
-from understudy.files import sha256
+from understudy.files import atomic_path, sha256
 from understudy.geometry import Calorimeter
+from understudy.needs import check_same_events, simulated_before
 from understudy.plausible import check_plausible, check_projected
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe
@@ -62,7 +65,9 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     geometry = build_geometry(recipe)
     preparation = build_preparation(recipe, geometry)
     reference = recipe.reference()
-    check_stages(recipe, preparation.schema(reference.schema), geometry, load_needs(recipe))
+    schema, needs = preparation.schema(reference.schema), load_needs(recipe)
+    check_stages(recipe, schema, geometry, needs)
+    regressors(needs, geometry, schema)
     simulates = recipe.reference.kind != "file"
     events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
     with console.step(f"Preparing {len(events):,} events"):
@@ -77,6 +82,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
         place.begin()
     name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
     place.use_data(name, digest)
+    check_same_events(recipe, digest)
     floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
     if simulates and not recipe.invert:  # for what is learned from the response, new events would have new conditions
         floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry, "floor")
@@ -99,12 +105,16 @@ def simulated(recipe: Recipe, reference: Any, place: RunDirectory, console: Cons
         )
     kept = place.path / "reference.h5"
     made = None
-    if not (place.continues and kept.exists()):
+    known = simulated_before(recipe)
+    if known is None and not (place.continues and kept.exists()):
         with console.step(f"Simulating {recipe.events:,} events with {recipe.reference.kind}") as step:
             source = attach_progress(reference, step, recipe.events)
             made = source.generate(recipe.events, seeds.generator(recipe.seed, "reference"))
     place.begin()
-    if made is not None:
+    if known is not None:
+        with atomic_path(kept) as partial:
+            shutil.copyfile(known, partial)
+    elif made is not None:
         storage.write(kept, made, geometry=reference.geometry)
     return storage.read(kept), sha256(kept)
 

@@ -34,6 +34,8 @@ from understudy.versions import versions
 
 WEIGHTS = "weights.safetensors"
 TRAINED = "surrogate.safetensors"
+NEEDS = "needs"
+"""Folder of a bundle, or of a run, with what it needs: a bundle is whole without the runs that it was made from."""
 
 
 def write_bundle(
@@ -63,6 +65,8 @@ def write_bundle(
         save_weights(surrogate, partial / WEIGHTS)
         write_text(partial / "recipe.yaml", recipe.to_yaml())
         write_json(partial / "metrics.json", dict(metrics or {}))
+        for name, need in recipe.needs.items():
+            shutil.copytree(bundle_of(need), partial / NEEDS / name)
         write_text(partial / "card.md", card(recipe, surrogate, metrics, parity))
         manifest = {
             "format": 1,
@@ -75,7 +79,7 @@ def write_bundle(
             "noise_size": surrogate.noise_size,
             "parity": parity.to_dict(),
             **description(surrogate),
-            "files": {p.name: sha256(p) for p in sorted(partial.iterdir())},
+            "files": {p.name: sha256(p) for p in sorted(partial.iterdir()) if p.is_file()},
         }
         write_json(partial / MANIFEST, manifest)
     return directory
@@ -105,7 +109,7 @@ def rebuild(folder: Path, manifest: Mapping[str, Any], weights: Path) -> Surroga
     geometry = None if manifest["geometry"] is None else Calorimeter.from_dict(manifest["geometry"])
     recipe = Recipe.load(folder / "recipe.yaml")
     schema, domain = Schema.from_dict(manifest["schema"]), Domain.from_dict(manifest["domain"])
-    surrogate = build_surrogate(recipe, schema, geometry, domain, needs=load_needs(recipe))
+    surrogate = build_surrogate(recipe, schema, geometry, domain, needs=load_needs(recipe, folder))
     surrogate.load_state_dict(load_file(weights))
     return surrogate.eval()
 
@@ -170,9 +174,17 @@ def load_bundle(
     return OnnxSurrogate(schema, sessions, int(manifest["noise_size"]), domain, geometry, manifest)
 
 
-def load_needs(recipe: Recipe) -> dict[str, Surrogate]:
-    """The trained stand-ins that a recipe builds on, by name, frozen; errors as of `needs.pin` and `load_bundle`."""
-    loaded = {name: load_bundle(bundle_of(need), engine="torch") for name, need in pin(recipe).needs.items()}
+def load_needs(recipe: Recipe, folder: Path | None = None) -> dict[str, Surrogate]:
+    """The trained stand-ins that a recipe builds on, by name, frozen; errors as of `needs.pin` and `load_bundle`.
+
+    Args:
+        recipe: its needs fulfilled.
+        folder: of a bundle or run, which may hold them itself.
+    """
+    kept = {name: folder / NEEDS / name for name in recipe.needs if folder is not None and (folder / NEEDS / name).is_dir()}
+    needs = {n: need.model_copy(update={"run": str(kept[n])}) if n in kept else need for n, need in recipe.needs.items()}
+    found = pin(recipe.model_copy(update={"needs": needs}))
+    loaded = {name: load_bundle(bundle_of(need), engine="torch") for name, need in found.needs.items()}
     return {name: s.requires_grad_(False) for name, s in loaded.items() if isinstance(s, Surrogate)}
 
 
