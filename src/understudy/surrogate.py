@@ -106,16 +106,17 @@ class Surrogate(nn.Module):
             noise: standard normal `(n, noise_size)`, the stages' noise side by side.
             conditions: physical values by block name. A derived condition that is given is used as it is.
         """
-        stage, noise, conditions = self._until_last(noise, conditions)
+        stage, noise, conditions = self.until_last(noise, conditions)
         values: Tensor = stage(noise, conditions)
         return values
 
     def before_projections(self, noise: Tensor, conditions: Tensors) -> Tensor:
         """The packed response `(n, d)` before thresholds and caps."""
-        stage, noise, conditions = self._until_last(noise, conditions)
+        stage, noise, conditions = self.until_last(noise, conditions)
         return stage.before_projections(noise, conditions)
 
-    def _until_last(self, noise: Tensor, conditions: Tensors) -> tuple[Stage, Tensor, Tensors]:
+    def until_last(self, noise: Tensor, conditions: Tensors) -> tuple[Stage, Tensor, Tensors]:
+        """The last stage with its noise and all conditions that it may ask for, after the stages before it."""
         known = dict(conditions)
         start = 0
         *upstream, last = self.stages

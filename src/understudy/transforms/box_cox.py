@@ -39,7 +39,8 @@ VALUES_AT_MOST = 4_000_000
 class BoxCox(Transform):
     """The power that makes the response most nearly normal.
 
-    Values not above `-shift` have no power: they are refused in the fit, and taken to be just above it later on.
+    Values not above `-shift` have no power: they are refused in the fit, and taken to be just above it later on. With a negative
+    power finite numbers lead to infinite energies: the inverse stops at twice the largest value of the fit.
 
     Args:
         shift: in the unit of the response (MeV), above 0.
@@ -50,6 +51,7 @@ class BoxCox(Transform):
     """
 
     power: Tensor
+    largest: Tensor
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class BoxCox(Transform):
         self.per = per
         self.of = of
         self.register_buffer("power", torch.empty(0))
+        self.register_buffer("largest", torch.tensor(LARGEST_EXPONENT))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         if not bool(response.min() > -self.shift):
@@ -75,6 +78,8 @@ class BoxCox(Transform):
                 f"box-cox with shift {self.shift:g} cannot be fitted to a response that holds {response.min():g};"
                 " choose a larger shift"
             )
+        highest = float(response.max()) if response.numel() else 0.0
+        self._keep(largest=torch.tensor(math.log1p(2 * max(highest, self.shift) / self.shift)))
         step = max(1, math.ceil(response.numel() / VALUES_AT_MOST))
         log_t = np.log1p(response[::step].double().cpu().numpy() / self.shift)
         w = np.ones(len(log_t)) if weights is None else weights[::step].double().cpu().numpy()
@@ -94,7 +99,7 @@ class BoxCox(Transform):
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         log_t = log1p(self.power * response) / self.power
-        return self.shift * expm1(log_t.clamp(max=LARGEST_EXPONENT))
+        return self.shift * expm1(torch.minimum(log_t, self.largest))
 
 
 def log_likelihood(power: float, log_t: Array, weights: Array) -> float:
