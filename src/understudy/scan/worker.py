@@ -6,6 +6,7 @@ and the training stops at a complete checkpoint. A run that went wrong leaves `f
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -110,6 +111,7 @@ def main() -> int:
     threading.Thread(target=_stop_with_the_scan, daemon=True).start()
     folder = Path(job["folder"])
     try:
+        alone = _alone_in(folder)  # held to the end of the process
         recipe, base = (Recipe.from_dict(job[name], str(folder)) for name in ("recipe", "base"))
         data = shared_events(base, Path(job["reference"]))
         run(folder, recipe, data, Judge(data, base.validation, base.seed), job["key"])
@@ -118,7 +120,15 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    alone.close()
     return 0
+
+
+def _alone_in(folder: Path) -> TextIO:
+    """Wait until no other process works in `folder`: that of a scan which was killed may still be at its last checkpoint."""
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _stop_with_the_scan() -> None:
