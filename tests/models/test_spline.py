@@ -145,6 +145,38 @@ def test_weights_move_what_is_learned():
     assert float(drawn.mean()) == pytest.approx(0.8 * half_normal, abs=0.04)
 
 
-def test_more_than_one_number_is_refused():
-    with pytest.raises(ValueError, match="one number per event, but the response has 89"):
+def test_many_numbers_are_refused():
+    with pytest.raises(ValueError, match="one after the other, 64 at most, but the response has 89"):
         SplineFlow(feature_size=1, response_size=89)
+
+
+def test_two_numbers_with_an_atom_are_drawn_with_their_dependence():
+    g = generator(7)
+    n = 6000
+    c = torch.rand(n, 1, generator=g)
+    first = 0.3 * torch.randn(n, generator=g)
+    empty = torch.rand(n, generator=g) < 0.2 + 0.5 * c[:, 0]
+    second = torch.where(empty, -1.0, torch.rand(n, generator=g) + first.abs())
+    x = torch.stack([first, second], 1)
+    flow = SplineFlow(feature_size=1, response_size=2, rng=generator(1))
+    flow.fit(x, c)
+    assert float(flow.spreads[0]) == 0  # a continuous number has no atom
+    assert float(flow.spreads[1]) == pytest.approx(0.45, abs=0.02)
+    (turn,) = flow.turns()
+    optimiser = turn.optimiser.build(turn.parameters)
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = turn.optimiser.lr * (1 - step / 400)
+        i = torch.randint(n, (512,), generator=g)
+        optimiser.zero_grad()
+        turn.loss(Batch(x[i], c[i]), g).backward()
+        optimiser.step()
+    with torch.no_grad():
+        drawn = flow.sample(torch.randn(n, 2, generator=g), c)
+    low = c[:, 0] < 0.3
+    for rows in (low, ~low):
+        made, real = (drawn[rows, 1] < -0.5).float().mean(), empty[rows].float().mean()
+        assert float(made) == pytest.approx(float(real), abs=0.05)
+    filled = drawn[:, 1] >= -0.5
+    r = torch.corrcoef(torch.stack([drawn[filled, 0].abs(), drawn[filled, 1]]))[0, 1]
+    expected = torch.corrcoef(torch.stack([first[~empty].abs(), second[~empty]]))[0, 1]
+    assert float(r) == pytest.approx(float(expected), abs=0.08)
