@@ -6,6 +6,7 @@ import pytest
 from understudy.events import Block, Events, Schema
 from understudy.geometry import Calorimeter, Layer, builtin
 from understudy.validation import calorimeter as shower
+from understudy.validation.direction import planar
 from understudy.validation.observables import (
     Observable,
     energy_block,
@@ -59,6 +60,28 @@ def slow_layer(energies, layer, total, threshold):
     return out
 
 
+def slow_radii(energies, layer):
+    """Radii that hold 68 and 90 % by bisection, each cell spread evenly over a ring as wide as a cell is."""
+    total = sum(float(e) for e in energies)
+    if total <= 0:
+        return {"radius_68": math.nan, "radius_90": math.nan}
+    x, y = (sum(float(e) * c[i] for e, c in zip(energies, layer.centres, strict=True)) / total for i in (0, 1))
+    cells = [(float(e), math.hypot(cx - x, cy - y)) for e, (cx, cy) in zip(energies, layer.centres, strict=True) if e > 0]
+
+    def held(radius):
+        shares = (((radius**2 - max(r - 10, 0) ** 2) / ((r + 10) ** 2 - max(r - 10, 0) ** 2), e) for e, r in cells)
+        return sum(e * min(max(share, 0.0), 1.0) for share, e in shares) / total
+
+    found = {}
+    for name, part in (("radius_68", 0.68), ("radius_90", 0.9)):
+        low, high = 0.0, 1000.0
+        for _ in range(40):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if held(middle) < part else (low, middle)
+        found[name] = low
+    return found
+
+
 @pytest.mark.parametrize("name", ["atlas-em-89", "atlas-em-247", "lhcb-ecal"])
 def test_agree_with_slow_twin(name):
     geometry = builtin(name)
@@ -83,8 +106,12 @@ def test_agree_with_slow_twin(name):
             numbers = slow_layer(row[geometry.slices[layer.name]], layer, total, 1.0)
             alone = {"energy", "fraction"} if len(geometry.layers) == 1 else set()
             expected |= {f"{k}_{layer.name}": v for k, v in numbers.items() if k not in alone}
+            if planar(layer):
+                assert len(geometry.layers) == 1
+                expected |= slow_radii(row, layer)
         for key, number in expected.items():
-            np.testing.assert_allclose(values[key][event], number, rtol=1e-5, atol=1e-7, err_msg=key)
+            rounding = 1.0 if key.startswith("radius_") else 1e-7  # distances are rounded to an eighth of a cell of 20 mm
+            np.testing.assert_allclose(values[key][event], number, rtol=1e-5, atol=rounding, err_msg=key)
         seen |= set(expected)
     assert seen == set(values)
 
