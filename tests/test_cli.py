@@ -174,12 +174,14 @@ def test_info_of_a_file_a_run_and_a_bundle(finished, understudy):
 
 def test_simulate_writes_a_file_that_can_be_learned_from(understudy, tmp_path):
     path = tmp_path / "showers.h5"
-    status, said, err = understudy("simulate", "lhcb-ecal", "-n", 20, "--reference", "parametric", "--seed", 7, "--out", path)
+    options = ("--reference", "parametric", "--seed", 7, "--energies", 2000, 100000)
+    status, said, err = understudy("simulate", "lhcb-ecal", "-n", 20, *options, "--out", path)
     assert status == 0, err
     assert "showers.h5" in said
     with h5py.File(path) as file:
         assert file["showers"].shape == (20, 900)
         assert file["incident_energies"].shape == (20, 1)
+        assert 2000 <= file["incident_energies"][:].min() < 60000 < file["incident_energies"][:].max() <= 100000
         assert file["momentum"].shape == (20, 3)
         assert file["showers"].attrs["unit"] == "MeV"
         assert file["position"].attrs["unit"] == "mm"
