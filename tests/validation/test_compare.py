@@ -244,3 +244,38 @@ def test_what_cannot_be_compared_is_named() -> None:
         compare(reference, other, geometry=GRID)
     with pytest.raises(ValueError, match="cannot be trained on 20 reference"):
         compare(reference[:40], reference[:40], geometry=GRID, settings=QUICK)
+
+
+def predicting(events: Events, bias: float, seed: int) -> Events:
+    """`events` with a regressor's reading of their energy, 5 % wide."""
+    generator = np.random.default_rng(seed)
+    read = events["incident_energy"] * (1 + bias + 0.05 * generator.standard_normal(len(events)))
+    return events.with_aux(Block("predicted_incident_energy", "MeV"), read)
+
+
+def test_fits_closure_and_moments_are_in_the_metrics() -> None:
+    reference, floor, made = (predicting(toy(900, seed), 0.0, seed) for seed in (21, 22, 23))
+    off = predicting(made, 0.03, 24)
+    settings = QUICK.model_copy(update={"energy_bins": 6, "noise_term": True})
+    report = compare(reference, {"off": off}, floor=floor, geometry=GRID, settings=settings, seed=3)
+    metrics = json.loads(json.dumps(report.metrics))
+    fit = metrics["fits"]["resolution"]
+    assert set(fit) == {"reference", "floor", "candidate", "pulls"}
+    for sample in ("reference", "floor", "candidate"):
+        assert abs(fit[sample]["a"]["value"] - 0.1) < 5 * fit[sample]["a"]["error"]
+        assert fit[sample]["b"]["unit"] == "GeV"
+        assert fit[sample]["ndf"] == 3
+    assert set(fit["pulls"]) == {"a", "b", "c"}
+    residual = metrics["observables"]["residual_incident_energy"]
+    assert residual["moments"]["reference"]["mean"] == pytest.approx(0, abs=0.01)
+    assert residual["moments"]["candidate"]["mean"] == pytest.approx(0.03, abs=0.01)
+    assert residual["moments"]["candidate"]["width"] == pytest.approx(0.05, rel=0.1)
+    assert residual["tails"]["candidate"] == {}  # 900 events have no tail of 1 %
+    assert metrics["curves"]["residual_incident_energy_bias_vs_energy"]["max_pull"] > 3
+    assert {"sparsity_vs_threshold", "lateral_profile_front", "linearity_vs_energy"} <= set(metrics["curves"])
+
+
+def test_predictions_of_one_sample_alone_are_left_out() -> None:
+    reference, made = predicting(toy(400, 31), 0.0, 1), toy(200, 32)
+    report = compare(reference, made, geometry=GRID, settings=QUICK, seed=3)
+    assert not [name for name in report.metrics["observables"] if name.startswith("residual_")]

@@ -17,6 +17,7 @@ from matplotlib.patches import StepPatch
 from understudy.geometry import Calorimeter, Layer
 from understudy.validation import figures, figures_curves, figures_histograms, figures_numbers, figures_showers, figures_structure
 from understudy.validation.curves import Curve
+from understudy.validation.resolution_fit import ResolutionFit
 
 
 @pytest.fixture
@@ -202,6 +203,30 @@ def test_curves_with_empty_bins_and_named_bins_are_drawn() -> None:
     named = Curve("p", np.arange(3) - 0.5, np.ones(2), np.ones(2), x_unit="", ticks=("first", "second"))
     below = figures_curves.curve_figure(("ref", named), {"c": named}).axes[1]
     assert [t.get_text() for t in below.get_xticklabels()] == ["first", "second"]
+
+
+def test_fits_are_lines_with_their_parameters() -> None:
+    fit = ResolutionFit(("a", "c"), np.array([0.1, 0.01]), np.ones(2), np.eye(2), 1.0, 1)
+    line = Curve("resolution_vs_energy", np.array([1000.0, 10_000, 100_000]), np.array([0.1, 0.03]), np.full(2, 0.01))
+    drawn = figures_curves.curve_figure(("ref", line), {"cand": line}, fits={"ref": fit, "cand": fit})
+    top = drawn.axes[0]
+    dashed = [item for item in top.lines if item.get_linestyle() == "--"]
+    assert len(dashed) == 2
+    x, y = (np.asarray(v, float) for v in (dashed[0].get_xdata(), dashed[0].get_ydata()))
+    np.testing.assert_allclose(y, np.sqrt(0.01 / x + 1e-4))  # the axis is in GeV
+    assert [t.get_text() for t in top.texts].count(fit.formula()) == 2
+    assert figures.svg(drawn, "").data
+
+
+def test_axes_follow_the_bins() -> None:
+    wide = Curve("s", np.geomspace(0.01, 1e4, 7), np.geomspace(1, 1e-4, 6), np.full(6, 1e-5), logarithmic=True, x_unit="MeV")
+    top, below = figures_curves.curve_figure(("ref", wide), {"c": wide}).axes
+    assert top.get_xscale() == top.get_yscale() == "log"
+    assert "MeV" in below.get_xlabel()
+    even = Curve("b", np.linspace(0.01, 37.5, 11), np.arange(10.0), np.ones(10), "mm", x_unit="mm")
+    assert figures_curves.curve_figure(("ref", even), {"c": even}).axes[0].get_xscale() == "linear"
+    nothing = Curve("s", wide.edges, np.full(6, np.nan), np.full(6, np.nan), logarithmic=True)
+    assert figures.svg(figures_curves.curve_figure(("ref", nothing), {"c": nothing}), "").data
 
 
 def test_correlations_show_matrices_and_differences() -> None:
