@@ -10,9 +10,14 @@ from small import small_recipe
 from understudy import geometry
 from understudy.build import build_stage, training_batch
 from understudy.domain import Domain
+from understudy.journey import kept_symmetries
+from understudy.prepare import Preparation
 from understudy.registry import factory
+from understudy.schema import Block
+from understudy.splits import Data
 from understudy.surrogate import Surrogate
 from understudy.symmetry import Augment, augmented
+from understudy.validation.metrics import Metrics
 from understudy.validation.symmetries import compared, pulls, symmetry_pulls
 
 ECAL = geometry.builtin("lhcb-ecal")
@@ -91,3 +96,38 @@ def test_the_parametric_reference_is_symmetric_itself():
     source = factory("references", {"kind": "parametric-lhcb-ecal"})()
     found = symmetry_pulls(source.simulator, showers(400, 5), ECAL, np.random.default_rng(3))
     assert all(s[part]["p_value"] > 1e-3 for s in found.values() for part in ("cells", "observables"))
+
+
+def test_a_run_reports_the_declared_symmetries_where_they_can_be_tested(learned, surrogate, events):
+    asked = showers(120, 5)
+    recipe = small_recipe("lhcb-ecal")
+    found = kept_symmetries(recipe, learned["augmented"], data(asked, ECAL))
+    assert list(found) == ["mirror-x", "mirror-y", "exchange-xy"]
+    assert found == kept_symmetries(recipe, learned["augmented"], data(asked, ECAL))
+    report = Metrics.model_validate({**metrics(), "symmetries": found}).plain()
+    assert report["symmetries"]["mirror-x"]["cells"]["number"] > 10
+    assert kept_symmetries(recipe, surrogate, data(events, geometry.builtin("atlas-em-89"))) == {}  # has none
+    odd = asked.with_condition(Block("true_eta"), np.zeros(120))  # nobody said how a mirror changes it
+    assert kept_symmetries(recipe, learned["augmented"], data(odd, ECAL)) == {}
+
+
+def data(test, shape):
+    return Data(test, test, test, None, Preparation(), shape, "reference", "")
+
+
+def metrics():
+    sample = {"name": "s", "events": 1, "sha256": ""}
+    judged = {"auc": 0.5, "error": 0.1, "floor": 0.5, "floor_error": 0.1}
+    judges = dict.fromkeys(("low_level", "high_level", "combined", "neighbour"), judged)
+    return {
+        "reference": sample,
+        "floor_sample": sample,
+        "candidate": sample,
+        "classifier": {**judges, "training_events": 1},
+        "observables": {},
+        "paired": False,
+        "floor_paired": False,
+        "verdict": "pass",
+        "reasons": [],
+        "seed": 1,
+    }
