@@ -144,7 +144,7 @@ def test_a_killed_scan_that_is_resumed_ends_the_same_whatever_the_number_of_proc
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    with pytest.raises(FileExistsError, match="holds a run already; continue it with --resume"):
+    with pytest.raises(FileExistsError, match="holds a scan already; continue it with --resume"):
         scan(words, out=tmp_path / "out")
     resumed = scan(words, out=tmp_path / "out", jobs=1, resume=True, only=["same"])
     assert [r.status for r in resumed.runs] == ["finished"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind_from_stats
 
 from understudy.files import write_text
 from understudy.scan.figures import summary_figure, union_figure
@@ -222,7 +222,8 @@ def _mark(found: Sequence[float], base: Sequence[float]) -> str:
     a, b = (np.array([x for x in runs if math.isfinite(x)]) for runs in (found, base))
     if min(len(a), len(b)) < 2 or a.std() + b.std() == 0:
         return ""
-    if ttest_ind(a, b, equal_var=False).pvalue >= CHANCE:
+    (m, s, n), (k, t, j) = ((x.mean(), x.std(ddof=1), len(x)) for x in (a, b))
+    if ttest_ind_from_stats(m, s, n, k, t, j, equal_var=False).pvalue >= CHANCE:
         return ""
     return "worse" if a.mean() > b.mean() else "better"
 

@@ -87,7 +87,7 @@ def _finish(process: subprocess.Popen[bytes], job: Job) -> None:
         return
     status = process.returncode
     last = (job.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    if status in (-signal.SIGKILL, -signal.SIGTERM, 130):
+    if status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 130):
         said = "its process was ended from outside; if the memory was full, use fewer --jobs"
     else:
         said = f"its process ended with status {status}: {last[0] if last else 'it said nothing'}"

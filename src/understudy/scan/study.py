@@ -115,6 +115,10 @@ def _open(folder: Path, plan: Plan, *, resume: bool, overwrite: bool) -> RunDire
     """The folder of the shared events, if the scan may be made in `folder`."""
     if (folder / RECIPE).exists():
         raise FileExistsError(f"{folder} holds a run, not a scan; choose another --out")
+    if (folder / REFERENCE / RECIPE).exists() and not (resume or overwrite):
+        raise FileExistsError(
+            f"{folder} holds a scan already; continue it with --resume, replace it with --overwrite, or choose another --out"
+        )
     return RunDirectory.open(folder / REFERENCE, plan.base, resume=resume, overwrite=overwrite)
 
 
