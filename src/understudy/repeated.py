@@ -44,8 +44,10 @@ def varieties(recipe: Recipe, simulators: Mapping[str, Simulator], data: Data) -
         samples = {n: s.simulate(asked, r) for (n, s), r in zip(simulators.items(), rng[1:], strict=True)}
         if reference is not None:
             made = data.preparation(reference.simulator.simulate(asked, rng[0]), reference.geometry, f"variety {i}")
-            note = f"{len(made)} events of the reference and as many of each candidate as were asked for, all at this condition."
-            found.append(Variety(name, one, made, samples, note=note))
+            source = settings.reference or ""
+            who = source or "the reference"
+            note = f"{len(made)} events of {who} and {settings.events} of each candidate, all at this condition."
+            found.append(Variety(name, one, made, samples, note=note, source=source))
             continue
         near = _nearest(data, row, settings.nearest)
         given = near.without_response().conditions

@@ -51,14 +51,15 @@ def report() -> Report:
     )  # fmt: skip
 
 
-@pytest.fixture
-def text(report: Report, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def text(report: Report) -> str:
     def blank(figure: Any, alt: str, dpi: int = 1) -> figures.Picture:
         return figures.Picture(b"", "image/png", 1, 1, alt)
 
-    monkeypatch.setattr(figures, "svg", blank)
-    monkeypatch.setattr(figures, "png", blank)
-    return page(report)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "svg", blank)
+        patch.setattr(figures, "png", blank)
+        return page(report)
 
 
 def entry(value: float, error: float, floor: float, floor_error: float) -> ObservableMetrics:

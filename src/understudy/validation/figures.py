@@ -113,10 +113,25 @@ def svg(figure: Figure, alt: str) -> Picture:
     text = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.4g}", text)
     text = re.sub(r'<!--.*?-->| id="(?:line2d|xtick|ytick|text|patch|PolyCollection|axes|figure)_\d+"', "", text)
     text = re.sub(r"\s*\n\s*", "\n", text).replace("\nL ", "L").replace("\nM ", "M").replace("\nQ ", "Q")
-    text = re.sub(r"<g>\n(<use [^>]*/>)\n</g>", r"\1", text)
+    text = re.sub(r"\n+", "\n", _without_bare_groups(text))
     text = _with_short_names(_with_classes(text))
     width, height = figure.get_size_inches()
     return Picture(text.encode("utf-8"), "image/svg+xml", round(96 * width), round(96 * height), alt)
+
+
+def _without_bare_groups(text: str) -> str:
+    """Leave out groups without attributes, which mean nothing."""
+    kept: list[str] = []
+    bare: list[bool] = []
+    for part in re.split(r"(<g\b[^>]*>|</g>)", text):
+        if part.endswith("/>"):
+            kept.append(part)
+        elif part.startswith("<g"):
+            bare.append(part == "<g>")
+            kept.append("" if bare[-1] else part)
+        else:
+            kept.append("" if part == "</g>" and bare.pop() else part)
+    return "".join(kept)
 
 
 def _with_classes(text: str) -> str:

@@ -127,11 +127,12 @@ def variety_panels(report: Outcome) -> list[tuple[Panel, Panel | None]]:
     found = []
     names = list(report.candidates)
     for variety in report.variety:
-        arguments = variety, report.reference.name, names, report.geometry
+        lead = variety.source or report.reference.name
+        arguments = variety, lead, names, report.geometry
         alt = f"Many samples at {variety.name}: {_names(report)}"
         showers = None
         if report.geometry is not None:
-            figure = of_variety.variety_showers(variety, report.reference.name, names, report.geometry)
+            figure = of_variety.variety_showers(variety, lead, names, report.geometry)
             showers = Panel(variety.name, figures.png(figure, f"{alt}: mean, standard deviation and examples", dpi=130))
         found.append((Panel(variety.name, figures.svg(of_variety.variety_histograms(*arguments), alt), variety.note), showers))
     return found

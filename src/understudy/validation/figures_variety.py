@@ -17,7 +17,7 @@ from understudy.validation.figures_gallery import gallery_figure
 from understudy.validation.figures_histograms import draw_key, histogram
 from understudy.validation.observables import shower_cells
 from understudy.validation.structure import CellMoments
-from understudy.validation.variety import Variety, chosen_observables, unit_of, values_of
+from understudy.validation.variety import Variety, chosen_observables, smallest_width, unit_of, values_of
 
 ACROSS = 4
 """Histograms side by side."""
@@ -56,7 +56,7 @@ def variety_histograms(variety: Variety, reference: str, candidates: list[str], 
             label = f"{o.label} over $E_\\mathrm{{inc}}$" if per_energy else figures.with_unit(o.label, o.unit)
             lines = [(colour[n], "-", v[o.name]) for n, v in solid.items()]
             lines += [(colour[n], "--", v[o.name]) for n, v in dashed.items()]
-            _draw(axes, base[o.name], lines)
+            _draw(axes, base[o.name], lines, smallest_width(geometry))
             axes.set_xlabel(label, fontsize=8, labelpad=2)
         draw_key(figure, reference, candidates, loc="upper left", fontsize=8)
     return figure
@@ -79,12 +79,12 @@ def variety_showers(variety: Variety, reference: str, candidates: list[str], geo
     return gallery_figure(geometry, titles, rows, {n: figures.colours(candidates)[n] for n in order})
 
 
-def _draw(axes: Axes, base: Array, lines: list[tuple[str, str, Array]]) -> None:
+def _draw(axes: Axes, base: Array, lines: list[tuple[str, str, Array]], smallest: float) -> None:
     """Fractions of events in bins that hold all samples."""
     everything = np.concatenate([v[~np.isnan(v)] for v in (base, *(v for _, _, v in lines))])
     low, high = np.quantile(everything, [0.002, 0.998]) if len(everything) else (0.0, 1.0)
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
+    if not high - low > smallest:  # one value, but for rounding
+        low, high = low - max(0.1 * abs(low), 100 * smallest, 1e-9), high + max(0.1 * abs(high), 100 * smallest, 1e-9)
     edges = np.linspace(low, high, BINS + 1)
     filled = histogram(np.clip(base, low, high), edges).fractions[0]
     axes.stairs(filled, edges, fill=True, color=figures.REFERENCE_FILL)

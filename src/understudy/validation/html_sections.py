@@ -132,7 +132,7 @@ def _one_condition(studies: Mapping[str, Mapping[str, Any]], order: list[str]) -
     for key, entry in sorted(first["observables"].items(), key=lambda item: order.index(item[0])):
         base = Cell(_number(entry["reference_mean"])), Cell(_number(entry["reference_width"]))
         blank = (Cell(""),) * (3 if alone else 2)
-        lines = [Line(figures.with_unit(_words(key), entry["unit"]), "", (*base, *blank))]
+        lines = [Line(figures.with_unit(_words(key), entry["unit"]), first["source"], (*base, *blank))]
         for name, study in studies.items():
             found = study["observables"][key]
             ratio, distance = found["width_ratio"], found["ks"]

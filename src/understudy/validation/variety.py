@@ -64,6 +64,7 @@ class Variety:
         candidates: samples of the one condition by candidate.
         matched: where the reference's conditions are spread, samples at exactly these by candidate; else empty.
         note: where the reference events come from, and how far their conditions are spread.
+        source: what the reference events are called, where they come from another reference than the report's.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Variety:
     candidates: Mapping[str, Events]
     matched: Mapping[str, Events] = field(default_factory=dict)
     note: str = ""
+    source: str = ""
 
     def compared(self, candidate: str) -> Events | None:
         """The candidate's events that are at the conditions of the reference's, event by event or all at one."""
@@ -177,6 +179,13 @@ def values_of(events: Events, geometry: Calorimeter | None, observables: Sequenc
     return {o.name: found[o.name] / energy if o.unit == "MeV" and energy is not None else found[o.name] for o in observables}
 
 
+def smallest_width(geometry: Calorimeter | None) -> float:
+    """Widths below this are those of rounding: a millionth of the smallest layer's extent, in its own unit."""
+    if geometry is None:
+        return 0.0
+    return 1e-6 * min(max(abs(e) for e in edges) for layer in geometry.layers for edges in layer.edges)
+
+
 def unit_of(observable: Observable, events: Events) -> str:
     """The unit of what `values_of` gives."""
     return "" if observable.unit == "MeV" and incident_energy(events) is not None else observable.unit
@@ -188,7 +197,7 @@ def at_one_condition(
     """What one candidate does at one condition, for `metrics.json`; None where it was not asked there.
 
     Returns:
-        `name`, `note`, `events`, `reference_events`, `exact` (the reference is at exactly that condition), and under
+        `name`, `source`, `note`, `events`, `reference_events`, `exact` (the reference is at exactly that condition), and under
         `observables` means and widths with errors, `width_ratio`, `ks` with its floor and, where the reference is spread,
         `width_ratio_at_one_condition`.
     """
@@ -201,13 +210,16 @@ def at_one_condition(
     found = {}
     for o in observables:
         pair = (theirs[o.name], variety.reference.weights), (mine[o.name], events.weights)
-        entry = _compared(pair, settings, generator)
+        entry = _compared(pair, settings, generator, smallest_width(geometry))
         if alone is not None:
             one = (alone[o.name], variety.candidates[name].weights)
-            entry["width_ratio_at_one_condition"] = _compared((pair[0], one), settings, generator, False)["width_ratio"]
+            entry["width_ratio_at_one_condition"] = _compared(
+                (pair[0], one), settings, generator, smallest_width(geometry), False
+            )["width_ratio"]
         found[o.name] = {"unit": unit_of(o, variety.reference), **entry}
     return {
         "name": variety.name,
+        "source": variety.source,
         "note": variety.note,
         "exact": not variety.matched,
         "events": len(events),
@@ -220,6 +232,7 @@ def _compared(
     pair: tuple[tuple[Array, Array | None], tuple[Array, Array | None]],
     settings: ValidationSettings,
     generator: np.random.Generator,
+    smallest: float,
     with_ks: bool = True,
 ) -> dict[str, Any]:
     """Means, widths and their ratio of reference and candidate, and their Kolmogorov-Smirnov distance."""
@@ -231,7 +244,7 @@ def _compared(
     means, widths = zip(
         *(_replicated(v, w, settings.replicas, generator) for v, w in ((reference, wr), (candidate, wc))), strict=True
     )
-    ratio = widths[1] / np.where(widths[0] > 1e-9 * np.abs(means[0]), widths[0], np.nan)
+    ratio = widths[1] / np.where(widths[0] > np.maximum(smallest, 1e-9 * np.abs(means[0])), widths[0], np.nan)
     entry = {"reference_mean": means[0], "reference_width": widths[0], "mean": means[1], "width": widths[1], "width_ratio": ratio}
     found: dict[str, Any] = {key: {"value": float(v[0]), "error": _spread(v[1:])} for key, v in entry.items()}
     if with_ks:
