@@ -30,7 +30,10 @@ EVENTS = 64
 
 def conditions_of(response: Tensor) -> dict[str, Tensor]:
     total = response.clamp(min=0).sum(1)
-    return {"incident_energy": 1.25 * total, "total_energy": total, "eta": torch.linspace(0, 1, len(response))}
+    known = {"incident_energy": 1.25 * total, "total_energy": total, "eta": torch.linspace(0, 1, len(response))}
+    if response.shape[1] == GEOMETRY.n_cells:
+        known["layer_energies"] = torch.stack([response[:, s].double().sum(1) for s in GEOMETRY.slices.values()], 1).float()
+    return known
 
 
 def showers(generator: torch.Generator, n: int = EVENTS) -> Sample:
@@ -69,6 +72,24 @@ def momenta(generator: torch.Generator, n: int = EVENTS) -> Sample:
 
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
     return rtol * x.abs()
+
+
+LAYERED = replace(SCHEMA, conditions=(*SCHEMA.conditions, Block("layer_energies", "MeV", shape=(4,), derived=True)))
+CUTS = {"presampler": 120.0, "strips": 60.0, "middle": 200.0, "back": 200.0}
+
+
+def thresholded(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Cells of 1e-3 to 1e5 MeV, those below the thresholds at zero, and the energies of their layers."""
+    cells, _ = showers(generator, n)
+    cells = torch.where(cells < torch.as_tensor(GEOMETRY.per_layer(CUTS), dtype=torch.float32), 0.0, cells)
+    return cells, conditions_of(cells)
+
+
+def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Energies of layers, the middle holding most; some are empty, all but the middle, or all."""
+    parts = torch.tensor([120.0, 60.0, 2e4, 200.0]) * 10 ** torch.rand(n, 4, generator=generator)
+    parts[::7, 0], parts[::5, 3], parts[1] = 0, 0, torch.tensor([0.0, 0.0, 5e4, 0.0])
+    return parts, conditions_of(parts)
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,8 @@ KNOWN = (
     Example("box-cox", {"shift": 0.1, "of": "positive"}, export=False),
     Example("direction", {}, momenta, lambda x: 3e-6 * x[:, 1:4].norm(dim=1, keepdim=True) + 1e-6, True, MOVING),
     Example("divide-by-energy", {"by": "total_energy", "scale": 0.1}),
+    Example("log-over-threshold", {"thresholds": CUTS}, thresholded, lambda x: 3e-6 * x.sum(1, keepdim=True), True, LAYERED),
+    Example("layer-energies", {"thresholds": CUTS}, layers, lambda x: 3e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
 )
@@ -251,12 +274,13 @@ def test_every_tensor_lives_where_the_module_lives(example: Example) -> None:
 class Inverse(nn.Module):
     """The inverse alone, with the conditions as named inputs."""
 
-    def __init__(self, transform: Transform) -> None:
+    def __init__(self, transform: Transform, first: str = "incident_energy") -> None:
         super().__init__()
         self.transform = transform
+        self.first = first
 
-    def forward(self, y: Tensor, incident_energy: Tensor, total_energy: Tensor) -> Tensor:
-        return self.transform.inverse(y, {"incident_energy": incident_energy, "total_energy": total_energy})
+    def forward(self, y: Tensor, first: Tensor, total_energy: Tensor) -> Tensor:
+        return self.transform.inverse(y, {self.first: first, "total_energy": total_energy})
 
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> onnxruntime.InferenceSession:
@@ -283,7 +307,8 @@ def agree(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 @pytest.mark.parametrize("example", [e for e in examples() if e.export], ids=label)
 def test_the_exported_inverse_agrees(example: Example) -> None:
     transform, x, c = example.fitted()
-    agree(Inverse(transform), (transform(x, c), c["incident_energy"], c["total_energy"]))
+    first = "incident_energy" if example.schema is not LAYERED else "layer_energies"
+    agree(Inverse(transform, first), (transform(x, c), c[first], c["total_energy"]))
 
 
 def chain() -> Chain:

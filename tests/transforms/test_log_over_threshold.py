@@ -1,0 +1,66 @@
+"""Cells in the logarithm above their thresholds: closed forms, and what the inverse promises of any network's output."""
+
+import pytest
+import torch
+
+from understudy.geometry import builtin
+from understudy.schema import Block, Schema
+from understudy.transforms.log_over_threshold import LogOverThreshold
+
+GEOMETRY = builtin("atlas-em-89")
+CUTS = {"presampler": 120.0, "strips": 60.0, "middle": 200.0, "back": 200.0}
+LAYERS = Block("layer_energies", "MeV", shape=(4,), derived=True)
+SCHEMA = Schema((LAYERS,), (Block("showers", "MeV", shape=(89,), minimum=0),))
+LEAST = torch.as_tensor(GEOMETRY.per_layer(CUTS), dtype=torch.float32)
+
+
+def a_transform(x, energies):
+    return LogOverThreshold(GEOMETRY, SCHEMA, CUTS).fit(x, {"layer_energies": energies})
+
+
+def sums(cells):
+    return torch.stack([cells[:, s].sum(1) for s in GEOMETRY.slices.values()], 1)
+
+
+def test_closed_form():
+    x = torch.zeros(1, 89)
+    x[0, 10], x[0, 60] = 60.0 * torch.e, 200.0 * torch.e**3
+    y = a_transform(x, sums(x))(x, {})
+    assert float(y[0, 10]) == pytest.approx(1, abs=1e-6)
+    assert float(y[0, 60]) == pytest.approx(3, abs=1e-6)
+    assert int((y != 0).sum()) == 2
+
+
+def test_whatever_a_network_draws_layers_hold_their_energy_and_cells_pass_their_threshold():
+    g = torch.Generator().manual_seed(1)
+    y = torch.relu(2 * torch.randn(500, 89, generator=g))
+    energies = torch.tensor([500.0, 3e3, 2e4, 900.0]) * (0.5 + torch.rand(500, 4, generator=g))
+    energies[::3, 3] = 0
+    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
+    assert not bool(((x > 0) & (x < LEAST * (1 - 1e-6))).any())
+    found, hit = sums(x), sums((x > 0).float()) > 0
+    torch.testing.assert_close(found[hit], energies[hit], rtol=1e-5, atol=0)
+    assert float(found[::3, 3].abs().max()) == 0
+    assert hit[energies > 0].float().mean() > 0.95  # a layer may stay empty where no cell could pass
+
+
+def test_the_whole_showers_energy_serves_as_well():
+    schema = Schema((Block("total_energy", "MeV", derived=True),), SCHEMA.response)
+    transform = LogOverThreshold(GEOMETRY, schema, CUTS, by="total_energy").fit(
+        torch.zeros(1, 89), {"total_energy": torch.ones(1)}
+    )
+    y = torch.rand(20, 89, generator=torch.Generator().manual_seed(2))
+    x = transform.inverse(y, {"total_energy": torch.full((20,), 5e4)})
+    torch.testing.assert_close(x.sum(1), torch.full((20,), 5e4))
+
+
+def test_cells_below_their_threshold_are_refused():
+    x = torch.full((2, 89), 50.0)
+    with pytest.raises(ValueError, match=r"178 cells hold something, but less than their threshold .* as a projection"):
+        a_transform(x, sums(x))
+
+
+def test_another_condition_is_refused():
+    schema = Schema((Block("position", "mm", shape=(2,)),), SCHEMA.response)
+    with pytest.raises(ValueError, match=r"'layer_energies' must hold the energy of each of the 4 layers.*position \(2\)"):
+        LogOverThreshold(GEOMETRY, schema, CUTS)
