@@ -23,6 +23,7 @@ from understudy.recipe import Recipe
 from understudy.registry import Factory
 from understudy.rundir import RunDirectory
 from understudy.sampling import sample_to_file
+from understudy.schema import Schema
 from understudy.splits import prepare
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
@@ -150,11 +151,18 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int)
     """The conditions to answer: rows of a file, or drawn by the recipe's particle gun."""
     surrogate = load_bundle(bundle)
     names = [b.name for b in surrogate.schema.given]
+    images = [b.name for b in surrogate.schema.given if b.kind == "image"]
     if conditions is not None:
-        asked = storage.read(conditions, conditions=names, response=False)
+        if images:  # what other files answer with is asked for here
+            file = storage.read(conditions)
+            asked = Events(Schema(surrogate.schema.given), {name: file[name] for name in names}, where=str(conditions))
+        else:
+            asked = storage.read(conditions, conditions=names, response=False)
         if events is not None and events > len(asked):
             raise ValueError(f"{conditions} holds {len(asked)} events, fewer than the {events} asked for")
         return asked if events is None else asked[:events]
+    if images:
+        raise ValueError(f"no particle gun draws {', '.join(images)}: give the events to read with --conditions FILE")
     if events is None:
         raise ValueError("say what to simulate: --conditions FILE, or -n EVENTS to draw them with the recipe's particle gun")
     folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle

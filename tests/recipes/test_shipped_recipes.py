@@ -13,17 +13,40 @@ from understudy.deployment.bundle import load_bundle
 from understudy.recipes import shipped
 from understudy.steps import export_run, sample_bundle, train_only
 
+QUIET = Console(quiet=True)
+
+
+def trained(name, folder):
+    """A shipped recipe cut down to seconds, what it needs trained before; its run's directory and its bundle."""
+    words = small(name, events=200)
+    for need, said in words.get("needs", {}).items():
+        run, _ = trained(said["recipe"], folder / need)
+        words["needs"][need] = {"run": str(run)}
+    (folder / "small.yaml").parent.mkdir(exist_ok=True)
+    (folder / "small.yaml").write_text(yaml.safe_dump(words))
+    run = train_only(folder / "small.yaml", out=folder / "run", console=QUIET)
+    return run, load_bundle(export_run(run, console=QUIET))
+
 
 @pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_from_events_to_a_bundle_that_answers(name, tmp_path):
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small(name, events=200)))
-    quiet = Console(quiet=True)
-    run = train_only(tmp_path / "small.yaml", out=tmp_path / "run", console=quiet)
-    bundle = load_bundle(export_run(run, console=quiet))
-    sample_bundle(run, tmp_path / "out.h5", events=50, seed=3, console=quiet)
+    run, bundle = trained(name, tmp_path)
+    images = any(b.kind == "image" for b in bundle.schema.given)
+    asked = run / "reference.h5" if images else None
+    sample_bundle(run, tmp_path / "out.h5", conditions=asked, events=50, seed=3, console=QUIET)
     made = storage.read(tmp_path / "out.h5")
-    assert made["showers"].shape == (50, bundle.geometry.n_cells)
-    assert (made["showers"] >= 0).all()
-    assert (made["showers"].sum(1) > 0).mean() > 0.5  # hardly trained, and a soft photon may stay below every threshold
+    assert len(made) == 50
+    for block in bundle.schema.response:
+        assert np.isfinite(made[block.name]).all()
+    if not images:
+        assert made["showers"].shape == (50, bundle.geometry.n_cells)
+        assert (made["showers"] >= 0).all()
+        assert (made["showers"].sum(1) > 0).mean() > 0.5  # hardly trained, and a soft photon may stay below every threshold
     assert np.isin(made["out_of_domain"], [0, 1]).all()
+
+
+def test_a_regressor_is_given_showers_to_read_and_no_gun_draws_them(tmp_path):
+    run, _ = trained("lhcb-ecal-regressor", tmp_path)
+    with pytest.raises(ValueError, match="no particle gun draws showers: give the events to read with --conditions FILE"):
+        sample_bundle(run, tmp_path / "out.h5", events=5, console=QUIET)
