@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from understudy.build import build_geometry, build_preparation
 from understudy.events import Events
 from understudy.recipe import Recipe
 from understudy.repeated import check_variety, varieties
+from understudy.schema import Block
 from understudy.splits import Data
 
 VARIETY = {"events": 60, "conditions": 2, "nearest": 50}
@@ -83,6 +85,14 @@ def test_zero_conditions_are_no_study() -> None:
     data = data_of(recipe, recipe.reference())
     assert varieties(recipe, {}, data) == []
     check_variety(recipe, data)
+
+
+def test_images_as_conditions_are_no_study() -> None:
+    recipe = recipe_with()
+    data = data_of(recipe, recipe.reference())
+    wide = Block("image", "MeV", shape=(89,))
+    seen = replace(data, test=data.test.with_condition(wide, data.test.packed()))
+    assert varieties(recipe, {}, seen) == []
 
 
 def test_a_reference_that_is_no_simulator_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from understudy.simulator import Simulator
 from understudy.splits import Data
 from understudy.validation.variety import Variety, name_of, nearest_rows, spread_of, typical_rows
 
+WIDEST = 16
+"""Columns of a condition block from which it is an image rather than a condition: a regressor's input has no variety."""
+
 
 def varieties(recipe: Recipe, simulators: Mapping[str, Simulator], data: Data) -> list[Variety]:
     """The samples that `validation: variety:` of a recipe asks for, at conditions that stand for those of the test split.
@@ -31,7 +34,8 @@ def varieties(recipe: Recipe, simulators: Mapping[str, Simulator], data: Data) -
         ValueError: the recipe names a reference that is a file, or that needs conditions which the recipe leaves out.
     """
     settings = recipe.validation.variety
-    if not settings.conditions or not any(b.kind not in ("jagged", "image") for b in data.test.schema.given):
+    blocks = data.test.schema.given
+    if not settings.conditions or not blocks or any(b.kind in ("jagged", "image") or b.width > WIDEST for b in blocks):
         return []
     found: list[Variety] = []
     reference = _simulating(recipe, data)
