@@ -182,7 +182,7 @@ def test_the_exported_encoder_agrees() -> None:
     [
         ({}, "name at least one of incident_energy, eta"),
         ({"energy": "log"}, "unknown condition 'energy' to encode; these events have incident_energy"),
-        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, log, raw, one-hot"),
+        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, log, log1p, raw, one-hot"),
         ({"particle": "one-hot"}, "needs the number of categories, as in one-hot:5"),
         ({"particle": "one-hot:0"}, "needs the number of categories"),
         ({"spot": "one-hot:2"}, "one-hot needs one category per event, but 'spot'"),
@@ -191,8 +191,10 @@ def test_the_exported_encoder_agrees() -> None:
         ({"eta": "log:2"}, "takes no argument, found '2'"),
         ({"spot": "direction"}, "direction needs a momentum"),
         ({"face": "standardise"}, "'face' is image and cannot be encoded by 'standardise'; choose box-cox:SHIFT or raw"),
-        ({"face": "box-cox"}, "box-cox of 'face' needs its shift, an energy above 0, as in box-cox:0.1, found ''"),
+        ({"face": "box-cox"}, "box-cox of 'face' needs its shift, an energy above 0, as in box-cox:0.1, and.*found ''"),
         ({"face": "box-cox:-1"}, "needs its shift"),
+        ({"face": "box-cox:1,3"}, "optionally a power from -2 to 2"),
+        ({"face": "box-cox:1,half"}, "optionally a power from -2 to 2"),
     ],
 )
 def test_wrong_encodings_are_refused(encodings: dict[str, str], message: str) -> None:
@@ -242,6 +244,8 @@ def test_an_image_keeps_its_zeros_and_its_power_is_that_of_the_cells_that_are_no
     assert float(encoder.floor[0]) == pytest.approx(power, abs=1e-4)
     torch.testing.assert_close(values, (((1 + face / 0.1) ** power - 1) / power).reshape(300, 16), rtol=2e-5, atol=1e-6)
     assert torch.equal(values == 0, face.reshape(300, 16) == 0)
+    logarithm = FeatureEncoder({"face": "box-cox:0.1,0"}, SCHEMA).fit({"face": face})({"face": face})
+    torch.testing.assert_close(logarithm, (1 + face / 0.1).log().reshape(300, 16), rtol=2e-5, atol=1e-6)
     x = face.clone().requires_grad_()
     encoder({"face": x}).sum().backward()
     assert torch.isfinite(x.grad).all()

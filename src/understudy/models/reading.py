@@ -51,10 +51,9 @@ class Reading(nn.Module):
         (surrogate,) = self._held
         stage = surrogate.last
         truth = torch.cat([condition(given, b.name) for b in surrogate.schema.response], dim=1)
-        with torch.autocast(cells.device.type, enabled=False):
-            seen = {surrogate.schema.conditions[0].name: cells.float()}
-            read = stage.model.sample(cells.new_zeros(len(cells), 0), stage.encoder(seen))
-            residual: Tensor = read - stage.transforms(truth, seen)
+        seen = {surrogate.schema.conditions[0].name: cells.float()}
+        read = stage.model.sample(cells.new_zeros(len(cells), 0), stage.encoder(seen))
+        residual: Tensor = read.float() - stage.transforms(truth, seen)
         return residual
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

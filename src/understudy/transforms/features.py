@@ -11,7 +11,7 @@ Each block of conditions is encoded by name:
 `periodic`       $\sin 2\pi x/P$ and $\cos 2\pi x/P$; the period $P$ is the block's own, or `periodic:P`
 `direction`      a momentum $(p_x, p_y, p_z)$ with $p_z > 0$ as $\ln|p|$, $p_x/p_z$ and $p_y/p_z$, then standardised
 `box-cox:S`      energies of cells as $(t^\lambda - 1)/\lambda$ with $t = 1 + x/S$, the power fitted to the cells that are
-                 not empty; not standardised, so that empty cells stay at zero
+                 not empty, or fixed as in `box-cox:S,P` (0 is the logarithm); not standardised: empty cells stay at zero
 ===============  ===================================================================================================
 
 The number of features follows from the encodings and the schema alone, so that an encoder is built from a recipe and
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Fitted, Tensors, check_sample, condition
-from understudy.transforms.box_cox import BoxCox
+from understudy.transforms.box_cox import LARGEST_POWER, BoxCox
 from understudy.transforms.functions import expm1, log1p
 from understudy.transforms.moments import mean_and_scale
 
@@ -189,13 +189,15 @@ class BoxCoxCells(Encoding):
     """Energies of cells by the Box-Cox power transform, whose power takes the place of the floor."""
 
     def _prepare(self, argument: str) -> None:
+        shift, _, power = argument.partition(",")
         try:
-            self.shift = float(argument)
+            self.shift, self.fixed = float(shift), float(power) if power else None
         except ValueError:
             self.shift = 0.0
-        if not 0 < self.shift < math.inf:
+        if not 0 < self.shift < math.inf or abs(self.fixed or 0.0) > LARGEST_POWER:
             raise ValueError(
-                f"box-cox of {self.block.name!r} needs its shift, an energy above 0, as in box-cox:0.1, found {argument!r}"
+                f"box-cox of {self.block.name!r} needs its shift, an energy above 0, as in box-cox:0.1, and optionally a power"
+                f" from -{LARGEST_POWER:g} to {LARGEST_POWER:g}, as in box-cox:0.1,0, found {argument!r}"
             )
         self.names = tuple(f"box-cox({c})" for c in self.components())
 
@@ -205,8 +207,8 @@ class BoxCoxCells(Encoding):
         return exact.to(values.dtype)
 
     def power(self, values: Tensor, weights: Tensor | None) -> float:
-        """The power of largest likelihood of the values above 0."""
-        transform = BoxCox(self.shift, of="positive").fit(values.float(), {}, weights)
+        """The fixed power, or that of largest likelihood of the values above 0."""
+        transform = BoxCox(self.shift, self.fixed, of="positive").fit(values.float(), {}, weights)
         return float(transform.power)
 
 
