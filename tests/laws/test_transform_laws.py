@@ -136,7 +136,10 @@ KNOWN = (
     Example("box-cox", {"shift": 0.1, "of": "positive"}, export=False),
     Example("direction", {}, momenta, lambda x: 3e-6 * x[:, 1:4].norm(dim=1, keepdim=True) + 1e-6, True, MOVING),
     Example("divide-by-energy", {"by": "total_energy", "scale": 0.1}),
-    Example("log-over-threshold", {"thresholds": CUTS}, thresholded, lambda x: 3e-6 * x.sum(1, keepdim=True), True, LAYERED),
+    Example("over-threshold", {"thresholds": CUTS}, thresholded, lambda x: 3e-6 * x.sum(1, keepdim=True), True, LAYERED),
+    Example(
+        "over-threshold", {"thresholds": CUTS, "power": 0.25}, thresholded, lambda x: 5e-6 * x.sum(1, keepdim=True), True, LAYERED
+    ),
     Example("layer-energies", {"thresholds": CUTS}, layers, lambda x: 3e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),

@@ -87,6 +87,8 @@ class Turn:
             no parameters but those of this turn.
         repeats: times the turn is played in a round, with a fresh batch each time.
         after: called after every update, to bring parameters back into bounds.
+        first: round (from 0) in which the turn is played first.
+        end: round from which on it is not played any more; None for all rounds. Its schedule stretches over its own rounds.
     """
 
     name: str
@@ -95,6 +97,16 @@ class Turn:
     loss: Loss = field(repr=False)
     repeats: int = 1
     after: Callable[[], None] | None = field(default=None, repr=False)
+    first: int = 0
+    end: int | None = None
+
+    def played(self, number: int) -> bool:
+        """Whether the turn is played in round `number` (from 0)."""
+        return number >= self.first and (self.end is None or number < self.end)
+
+    def rounds(self, total: int) -> int:
+        """In how many of the first `total` rounds the turn is played."""
+        return max(0, (total if self.end is None else min(self.end, total)) - self.first)
 
 
 class Model(nn.Module, ABC):

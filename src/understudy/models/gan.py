@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
-from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen
+from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen, weighted_mean
 from understudy.models.objectives.base import Objective
 from understudy.models.penalties.base import Penalty
 from understudy.models.views.base import View
@@ -26,6 +26,7 @@ from understudy.schema import Schema
 from understudy.transforms.base import Chain
 
 ADAM = Optimiser()
+WARM_UP = Optimiser(lr=1e-3, betas=(0.9, 0.999), schedule="cosine")
 
 
 @register("models", "gan")
@@ -46,6 +47,9 @@ class GAN(Model):
         critic_steps: turns of the critic to one of the generator, each with a fresh batch.
         l1: weight of the sum of the absolute weights of the generator's linear maps in its loss. (The L1 norm of the output
             itself would do nothing behind a softmax, where it is always 1.)
+        warm_up: rounds in which, before the game begins, a generator that has a likelihood (`rectified`) learns each cell's
+            own distribution by it.
+        warm_up_optimiser: optimiser of these rounds.
         clip_weights: largest absolute value that a weight of the critic may have after an update (the first Wasserstein
             GAN's way to keep it Lipschitz, Arjovsky et al. 2017), or None.
         generator_optimiser: optimiser of the generator.
@@ -73,6 +77,8 @@ class GAN(Model):
         critic_steps: PositiveInt = 5,
         l1: NonNegativeFloat = 0.0,
         clip_weights: PositiveFloat | None = None,
+        warm_up: NonNegativeInt = 0,
+        warm_up_optimiser: Optimiser = WARM_UP,
         generator_optimiser: Optimiser = ADAM,
         critic_optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
@@ -86,16 +92,26 @@ class GAN(Model):
         self.critic_features = critic_features
         self.l1 = l1
         self.clip_weights = clip_weights
+        self.warm_up, self.warm_up_optimiser = warm_up, warm_up_optimiser
         self.generator_optimiser = generator_optimiser
         self.critic_optimiser = critic_optimiser
         self.objective: Objective = factory("objectives", objective, "objective")()
         self.penalty: Penalty | None = None if penalty is None else factory("penalties", penalty, "penalty")()
-        known: dict[str, Any] = {"geometry": geometry, "schema": schema, "transforms": transforms, "needs": needs or {}}
+        known: dict[str, Any] = {
+            "feature_size": feature_size,
+            "geometry": geometry,
+            "schema": schema,
+            "transforms": transforms,
+            "needs": needs or {},
+        }
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
         given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
+        self.response_size = response_size
+        if warm_up and not isinstance(self.generator, Rectified):
+            raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
         given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
         self.critic: nn.Module = factory("networks", critic, "critic")(**given)
@@ -118,8 +134,13 @@ class GAN(Model):
         critic, generator = tuple(self.critic.parameters()), tuple(self.generator.parameters())
         clip = None if self.clip_weights is None else self._clip
         return (
-            Turn("critic", critic, self.critic_optimiser, self.critic_loss, self.critic_steps, clip),
-            Turn("generator", generator, self.generator_optimiser, self.generator_loss),
+            *(
+                [Turn("warm-up", generator, self.warm_up_optimiser, self.likelihood_loss, end=self.warm_up)]
+                if self.warm_up
+                else []
+            ),
+            Turn("critic", critic, self.critic_optimiser, self.critic_loss, self.critic_steps, clip, self.warm_up),
+            Turn("generator", generator, self.generator_optimiser, self.generator_loss, first=self.warm_up),
         )
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
@@ -158,6 +179,12 @@ class GAN(Model):
         if self.l1:
             loss = loss + self.l1 * sum(p.abs().sum() for p in self.generator.parameters() if p.ndim > 1)
         return loss
+
+    def likelihood_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Negative log-likelihood of the cells, each by itself, per cell: what the warm-up minimises."""
+        latent = self._noise(batch, generator)[:, : self.noise_size - self.response_size]
+        found: Tensor = self.generator.log_likelihood(batch.response, latent, batch.conditions)  # type: ignore[operator]
+        return -weighted_mean(found, batch.weights) / self.response_size
 
     def _clip(self) -> None:
         with torch.no_grad():

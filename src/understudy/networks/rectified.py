@@ -4,7 +4,7 @@ $$y_c = \max(0,\; \mu_c(z, c) + \sigma_c(z, c)\, \varepsilon_c), \qquad \varepsi
 
 with one dense network for $\mu$ and $\sigma$. The latent noise $z$, shared by all cells, moves what cells have in common; each
 cell's own $\varepsilon$ gives it the independent fluctuations that a network with few noise numbers has no room for, and the
-rectifier its probability of being empty, $\Phi(-\mu/\sigma)$.
+rectifier its probability of being empty, $\Phi(-\mu/\sigma)$ (J. Tobin, Econometrica 26 (1958) 24).
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class Rectified(nn.Module):
         # ln(1 + e^x) by operations that ONNX Runtime has in double precision
         softplus = spread.clamp(min=0.0) + torch.log(1 + torch.exp(-spread.abs()))
         return mean, softplus + LEAST_SPREAD
+
+    def log_likelihood(self, cells: Tensor, latent: Tensor, features: Tensor) -> Tensor:
+        """$\\sum_c \\ln p(y_c \\mid z, c)$ up to a constant, `(n,)`: normal above zero, $\\Phi(-\\mu/\\sigma)$ at it."""
+        mean, spread = self.moments(latent, features)
+        above = -0.5 * ((cells - mean) / spread) ** 2 - spread.log()
+        return torch.where(cells > 0, above, torch.special.log_ndtr(-mean / spread)).sum(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Cells `(n, outputs)` from noise and features `(n, inputs + outputs)`."""

@@ -130,8 +130,10 @@ def _play(session: Session, fabric: Fabric) -> None:
 
 
 def play_round(session: Session, fabric: Fabric) -> None:
-    """Play every turn once."""
+    """Play every turn of this round once."""
     for player in session.players:
+        if not player.turn.played(session.round):
+            continue
         session.losses.add(player.turn.name, session.round + 1, player.play(fabric, session.generator))
     if session.average is not None:
         session.average.update(session.round)

@@ -106,7 +106,10 @@ def line_up(model: Model, turns: Sequence[Turn], streams: Sequence[Batches], rou
     trainable = {id(p): p for t in turns for p in t.parameters} | {id(p): p for p in model.parameters() if p.requires_grad}
     return [
         Player(
-            turn, [p for i, p in trainable.items() if i not in {id(q) for q in turn.parameters}], stream, rounds * turn.repeats
+            turn,
+            [p for i, p in trainable.items() if i not in {id(q) for q in turn.parameters}],
+            stream,
+            turn.rounds(rounds) * turn.repeats,
         )
         for turn, stream in zip(turns, streams, strict=True)
     ]

@@ -71,7 +71,10 @@ class Session:
             "seed": seed,
             "device": fabric.device.type,
             "training split": [*data.response.shape, *data.conditions.shape[1:]],
-            "turns": {t.name: {"repeats": t.repeats, **t.optimiser.model_dump(mode="json")} for t in turns},
+            "turns": {
+                t.name: {"repeats": t.repeats, "first": t.first, "end": t.end, **t.optimiser.model_dump(mode="json")}
+                for t in turns
+            },
             **settings.model_dump(mode="json", exclude=_FREE),
         }
         self._seconds_before, self._started = 0.0, time.perf_counter()

@@ -90,11 +90,11 @@ def fit_resolution(curve: Curve, energy: Array, weights: Array | None = None, no
         noise_term: fit `b` as well.
 
     Returns:
-        The fit, or None where fewer filled bins than parameters plus one are there.
+        The fit, or None where fewer bins with a width than parameters plus one are there.
     """
     terms = ("a", "b", "c") if noise_term else ("a", "c")
     rows = np.stack([inverse_power(energy, curve.edges, _POWERS[t], weights) for t in terms], 1)
-    used = np.isfinite(curve.y) & (curve.error > 0) & np.isfinite(rows).all(1)
+    used = (curve.y > 0) & (curve.error > 0) & np.isfinite(rows).all(1)
     rows, y, error = rows[used], curve.y[used], curve.error[used]
     if len(y) <= len(terms):
         return None

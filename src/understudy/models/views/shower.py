@@ -1,16 +1,21 @@
 r"""Showers as a physicist looks at them: cells, and the shape of each layer.
 
-With $f_c = x_c / E_l$ the share of a cell in its layer and $u_c$ its position, the critic sees besides the learned cells
+With $f_c = x_c / E_l$ the share of a cell in its layer and $u_c$ its position in cells, the critic sees besides the learned
+cells
 
 - each layer's barycentre $\sum f u$, widths and correlation along its two axes,
 - its hottest cell $\max f$, $\sum f^2$ and $\sum \sqrt f$, which say how concentrated it is,
+- what lies around its barycentre, $\sum_c f_c\, e^{-|u_c - \langle u \rangle|^2 / 2 R^2}$ for some radii,
 - its profiles along both axes, $\sum_b f_{ab}$ and $\sum_a f_{ab}$,
 - smooth numbers of cells above levels of the learned response, $\sum_c \tfrac12 [1 + \tanh s (y_c - t)]$,
 - every bright cell's share of the shower's energy, and where a grid is fine, sums and numbers of cells in coarse blocks.
 
-All are brought to mean 0 and standard deviation 1 over the training split, so that one gradient penalty suits them all. What
-the photon-shower paper saw its dense network miss (edge cells, widths and barycentres along eta and phi, fractions of the
-layers) is then as plain to the critic as any cell.
+Each number $v$ is shown as $\mathrm{arsinh}\, [(v - \mu(c)) / \sigma(c)]$, with the mean and the width that it has at the
+conditions $c$: both from fits quadratic in the features, $\sigma$ from one of $\ln (v - \mu)^2$. So the critic need not learn
+how a barycentre follows the impact point before it sees that it fluctuates wrongly; one gradient penalty suits all numbers;
+and those that are rarely far out (a cell that is hardly ever hit) do not outweigh all others when they are. What the
+photon-shower paper saw its dense network miss (edge cells, widths and barycentres along eta and phi) is then as plain as
+any cell.
 """
 
 from __future__ import annotations
@@ -24,9 +29,10 @@ from understudy.geometry import Calorimeter, Layer
 from understudy.models.base import Batch
 from understudy.models.views.base import View
 from understudy.registry import Given, register
+from understudy.schema import Array
 from understudy.transforms.base import Chain
 
-SHARPNESS = 5.0
+SHARPNESS = 10.0
 """$s$ of the smooth step at a level."""
 TINY = 1e-3
 """Added to a layer's energy [MeV] where it divides."""
@@ -34,6 +40,12 @@ LEAST_SCALE = 1e-4
 """Columns that vary less than this are shown as zero."""
 AT_ONCE = 4096
 """Events looked at together in the fit, which bounds its memory."""
+LOOKED_AT = 20_000
+"""Events that the fit looks at; of more, evenly spaced ones."""
+RIDGE = 1e-4
+"""Of the fits' normal equations."""
+LEAST_WIDTH = 0.3
+"""A number varies at fixed conditions by at least about this part of its variation over all residuals."""
 
 
 class LayerShape(nn.Module):
@@ -41,11 +53,12 @@ class LayerShape(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, layer: Layer, levels: list[float], coarse: int) -> None:
+    def __init__(self, layer: Layer, levels: list[float], radii: list[float], coarse: int) -> None:
         super().__init__()
         self.grid = layer.shape
         centred = layer.cartesian - layer.cartesian.mean(0)
-        scaled = centred / np.maximum(centred.std(0), 1e-12)
+        scaled = centred / np.sqrt(layer.areas.mean()) if layer.shape_of_grid == "polar" else _in_cells(layer)
+        self.radii = radii
         self.register_buffer("positions", torch.as_tensor(scaled, dtype=torch.float32), persistent=False)
         self.levels = levels
         self.coarse = coarse if coarse and min(self.grid) >= 3 * coarse else 0
@@ -58,6 +71,9 @@ class LayerShape(nn.Module):
         both = share @ self.positions.prod(1, keepdim=True) - mean.prod(1, keepdim=True)
         image = share.reshape(-1, *self.grid)
         found = [mean, widths, both, share.amax(1, keepdim=True), share.square().sum(1, keepdim=True)]
+        if self.radii:
+            distance = (self.positions - mean[:, None, :]).square().sum(2)
+            found += [(share * torch.exp(-distance / (2 * r * r))).sum(1, keepdim=True) for r in self.radii]
         found += [(share + 1e-6).sqrt().sum(1, keepdim=True), image.sum(1), image.sum(2)]
         found += [(0.5 + 0.5 * torch.tanh(SHARPNESS * (learned - t))).sum(1, keepdim=True) for t in self.levels]
         if self.coarse:
@@ -70,11 +86,18 @@ class LayerShape(nn.Module):
         return pooled.flatten(1) * self.coarse**2
 
 
+def _in_cells(layer: Layer) -> Array:
+    """Centres of a cartesian layer's cells `(n_cells, 2)`, from the layer's middle, in mean cell sizes."""
+    size = np.array([(edges[-1] - edges[0]) / (len(edges) - 1) for edges in layer.edges])
+    return np.asarray((layer.centres - layer.centres.mean(0)) / size)
+
+
 @register("views", "shower")
 class ShowerView(View):
     """The learned cells, and the shape of every layer, each standardised.
 
     Args:
+        feature_size: numbers that encode the conditions.
         geometry: where the cells sit; the learned response must have a column per cell.
         transforms: the stage's chain.
         cells: weight of the learned cells in standard deviations.
@@ -86,14 +109,18 @@ class ShowerView(View):
         least: learned cells vary by at least this much when they are standardised, so that a cell that is rarely hit is no
             outlier whenever it is.
         levels: of the learned response, above which cells are counted.
+        radii: of the energy around the barycentre, in cells.
         coarse: side of the blocks of fine grids; 0 for none.
     """
 
-    centre: Tensor
+    mean: Tensor
+    width: Tensor
     scale: Tensor
+    least_width: Tensor
 
     def __init__(
         self,
+        feature_size: Given[int] = 0,
         geometry: Given[Calorimeter | None] = None,
         transforms: Given[Chain | None] = None,
         cells: NonNegativeFloat = 1.0,
@@ -103,6 +130,7 @@ class ShowerView(View):
         faint_weight: NonNegativeFloat = 0.3,
         least: NonNegativeFloat = 0.15,
         levels: list[float] = [0.0],  # noqa: B006
+        radii: list[float] = [0.6, 0.9, 1.35, 2.0, 4.0],  # noqa: B006
         coarse: NonNegativeInt = 0,
     ) -> None:
         super().__init__(transforms)
@@ -112,12 +140,14 @@ class ShowerView(View):
         self.weights = (cells, shapes, shares)
         self.faint, self.faint_weight, self.least = faint, faint_weight, least
         self.sizes = [layer.n_cells for layer in geometry.layers]
-        self.layers = nn.ModuleList(LayerShape(layer, list(levels), coarse) for layer in geometry.layers)
+        self.layers = nn.ModuleList(LayerShape(layer, list(levels), list(radii), coarse) for layer in geometry.layers)
         nothing = torch.zeros(1, geometry.n_cells)
         self.numbers = self._shapes(nothing, nothing).shape[1]
-        columns = 2 * geometry.n_cells + self.numbers
-        self.register_buffer("centre", torch.zeros(columns))
+        terms, columns = (feature_size + 1) * (feature_size + 2) // 2, sum(self._columns)
+        self.register_buffer("mean", torch.zeros(terms, columns))
+        self.register_buffer("width", torch.zeros(terms, columns))
         self.register_buffer("scale", torch.zeros(columns))
+        self.register_buffer("least_width", torch.ones(columns))
 
     def extra(self, response_size: int) -> int:
         """The numbers of shape and a share per cell.
@@ -134,27 +164,41 @@ class ShowerView(View):
 
     def forward(self, response: Tensor, batch: Batch) -> Tensor:
         """The view `(n, d + extra)`: cells, shapes, shares."""
-        return (self._raw(response, batch) - self.centre) * self.scale
+        terms = quadratic(batch.conditions)
+        width = (terms @ self.width).clamp(-40.0, 40.0).exp()
+        rest = (self._raw(response, batch) - terms @ self.mean) / torch.maximum(width, self.least_width)
+        return torch.asinh(rest) * self.scale
 
     def fit(self, batch: Batch) -> None:
-        """Means and standard deviations of the training split's view."""
-        n, total, squares = len(batch), torch.zeros(()), torch.zeros(())
-        for start in range(0, n, AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            part = Batch(batch.response[rows], batch.conditions[rows], given={k: v[rows] for k, v in batch.given.items()})
-            raw = self._raw(part.response, part).double()
-            total, squares = total + raw.sum(0), squares + raw.square().sum(0)
-        mean = total / n
-        spread = (squares / n - mean**2).clamp(min=0.0).sqrt()
-        cells, shapes, shares = (torch.full((k,), w) for k, w in zip(self._columns, self.weights, strict=True))
-        faint = mean[-self.geometry.n_cells :] < self.faint
-        cells[faint] *= self.faint_weight
-        shares[faint] = 0.0
-        floor = torch.cat([torch.full((self._columns[0],), self.least), torch.zeros(sum(self._columns[1:]))])
+        """Means and widths of the training split's view as functions of the conditions."""
+        parts = _parts(batch)
+        terms = torch.cat([quadratic(part.conditions) for part in parts]).double()
+        raw = torch.cat([self._raw(part.response, part) for part in parts])
+        normal = terms.T @ terms + RIDGE * len(terms) * torch.eye(terms.shape[1], dtype=torch.float64, device=terms.device)
+        mean = torch.linalg.solve(normal, terms.T @ raw.double())
+        rest = raw - (terms @ mean).float()
+        spread = rest.std(0)
         shown = spread > LEAST_SCALE
-        weight = torch.cat([cells, shapes, shares]).double()
-        scale = torch.where(shown, weight / torch.maximum(spread, floor.double()).clamp(min=1e-12), 0.0)
-        self.centre, self.scale = mean.float(), scale.float()
+        logs = torch.where(shown, (rest.square() + (LEAST_WIDTH * spread).square()).clamp(min=1e-30).log(), 0.0)
+        width = torch.linalg.solve(normal, terms.T @ logs.double()) / 2
+        unit = (rest / (terms @ width).float().clamp(-40.0, 40.0).exp()).square().mean(0).sqrt()
+        width[0] += torch.where(shown, unit, 1.0).clamp(min=1e-6).log()
+        shares = raw[:, -self.geometry.n_cells :].mean(0)
+        self.mean, self.width = mean.float(), width.float()
+        self.scale, self.least_width = self._scales(shown, shares < self.faint), self._floors(spread)
+
+    def _scales(self, shown: Tensor, faint: Tensor) -> Tensor:
+        """Weight of every column, 0 for those that do not vary."""
+        cells, shapes, shares = (torch.full((k,), w) for k, w in zip(self._columns, self.weights, strict=True))
+        cells[faint.cpu()] *= self.faint_weight
+        shares[faint.cpu()] = 0.0
+        return torch.cat([cells, shapes, shares]).to(shown.device) * shown
+
+    def _floors(self, spread: Tensor) -> Tensor:
+        """Least width of every column."""
+        floors = LEAST_WIDTH * spread
+        floors[: self.geometry.n_cells] = torch.clamp(floors[: self.geometry.n_cells], min=self.least)
+        return floors.clamp(min=1e-12)
 
     @property
     def _columns(self) -> tuple[int, int, int]:
@@ -168,3 +212,19 @@ class ShowerView(View):
     def _shapes(self, cells: Tensor, learned: Tensor) -> Tensor:
         parts = zip(self.layers, torch.split(cells, self.sizes, 1), torch.split(learned, self.sizes, 1), strict=True)
         return torch.cat([layer(c, y) for layer, c, y in parts], 1)
+
+
+def quadratic(features: Tensor) -> Tensor:
+    """1, the features, and their products `(n, (c + 1)(c + 2)/2)`; features are taken to be within 4 of zero."""
+    near = features.clamp(-4.0, 4.0)
+    i, j = torch.triu_indices(near.shape[1], near.shape[1], device=near.device)
+    return torch.cat([torch.ones_like(near[:, :1]), near, near[:, i] * near[:, j]], 1)
+
+
+def _parts(batch: Batch) -> list[Batch]:
+    """At most `LOOKED_AT` events of the training split, in pieces."""
+    rows = torch.arange(0, len(batch), max(1, -(-len(batch) // LOOKED_AT)), device=batch.response.device)
+    return [
+        Batch(batch.response[r], batch.conditions[r], given={k: v[r] for k, v in batch.given.items()})
+        for r in torch.split(rows, AT_ONCE)
+    ]

@@ -1,16 +1,19 @@
-r"""Cells that pass a read-out threshold, in the logarithm, with the energy of their layer given back exactly.
+r"""Cells that pass a read-out threshold, as a power above it, with the energy of their layer given back exactly.
 
-$$y_c = \begin{cases} \ln (x_c / t_c) & x_c \ge t_c \\ 0 & \text{else} \end{cases}$$
+$$y_c = \begin{cases} \big((x_c / t_c)^p - 1\big) / p & x_c \ge t_c \\ 0 & \text{else} \end{cases}$$
 
-with $t_c$ the threshold of the cell: zeros stay zeros, small and large cells are equally easy to see, and $y$ has no gap above
-0, so that a network that ends in a rectifier can have exactly empty cells. The inverse brings the cells of each layer to
-the layer's energy, which is given; a cell that falls below its threshold thereby is emptied, and the others take its energy.
+with $t_c$ the threshold of the cell; $p = 0$ is the logarithm. It is the transform of Box and Cox with the threshold in place of
+a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0, so that a network that ends
+in a rectifier can have exactly empty cells. The inverse brings the cells of each layer to the layer's energy, which is
+given; a cell that falls below its threshold thereby is emptied, and the others take its energy.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from understudy.geometry import Calorimeter
@@ -18,14 +21,15 @@ from understudy.registry import Given, register
 from understudy.schema import Schema
 from understudy.transforms.base import Tensors, Transform, condition
 from understudy.transforms.divide import ratio
+from understudy.transforms.functions import expm1, log1p
 
 LARGEST = 25.0
-"""Logarithms are cut here: a cell holds at most 7e10 thresholds, before its layer is brought to its energy."""
+"""Logarithms of a cell over its threshold are cut here, at 7e10, before its layer is brought to its energy."""
 
 
-@register("transforms", "log-over-threshold")
-class LogOverThreshold(Transform):
-    """Cells `(n, d)` [MeV] to their logarithm above the threshold, `(n, d)`.
+@register("transforms", "over-threshold")
+class OverThreshold(Transform):
+    """Cells `(n, d)` [MeV] to powers above their thresholds, `(n, d)`.
 
     Exact both ways for cells that are zero or above their threshold, and whose layers hold the energies of the condition.
 
@@ -33,6 +37,8 @@ class LogOverThreshold(Transform):
         geometry: the calorimeter.
         schema: the events' schema.
         thresholds: energy of each layer's cells [MeV] by name of the layer, or one for all cells.
+        power: $p$. A logarithm suits cells well above their thresholds; behind a small threshold a power of 1/4, say, keeps the
+            fluctuations of a network's output from becoming huge energies.
         by: name of the condition that holds the energies of the layers `(layers,)`, or of the whole shower.
 
     Raises:
@@ -47,16 +53,17 @@ class LogOverThreshold(Transform):
         geometry: Given[Calorimeter | None],
         schema: Given[Schema],
         thresholds: dict[str, PositiveFloat] | PositiveFloat,
+        power: Annotated[float, Field(ge=0, le=1)] = 0.0,
         by: str = "layer_energies",
     ) -> None:
         super().__init__()
         if geometry is None:
-            raise ValueError("log-over-threshold needs to know the layers of the response; name its geometry in the recipe")
-        self.geometry, self.by = geometry, by
+            raise ValueError("over-threshold needs to know the layers of the response; name its geometry in the recipe")
+        self.geometry, self.by, self.power = geometry, by, power
         known = {b.name: b.width for b in schema.conditions}
         if known.get(by) not in (1, len(geometry.layers)):
             raise ValueError(
-                f"log-over-threshold: the condition {by!r} must hold the energy of each of the {len(geometry.layers)} layers, or"
+                f"over-threshold: the condition {by!r} must hold the energy of each of the {len(geometry.layers)} layers, or"
                 f" that of the shower; the conditions are {', '.join(f'{n} ({w})' for n, w in known.items())}"
             )
         self.per_layer = known[by] == len(geometry.layers)
@@ -71,16 +78,18 @@ class LogOverThreshold(Transform):
         condition(conditions, self.by)
         if bool((low := (response != 0) & (response < self.least * (1 - 1e-6))).any()):
             raise ValueError(
-                f"log-over-threshold: {int(low.sum())} cells hold something, but less than their threshold (the least"
+                f"over-threshold: {int(low.sum())} cells hold something, but less than their threshold (the least"
                 f" {float(response[low].min()):g} MeV); apply the same threshold as a projection"
             )
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        return torch.where(response > 0, (response / self.least).clamp(min=1.0).log(), 0.0)
+        logarithm = torch.where(response > 0, (response / self.least).clamp(min=1.0).log(), 0.0)
+        return expm1(self.power * logarithm) / self.power if self.power else logarithm
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         energy = condition(conditions, self.by)
-        cells = torch.where(response > 0, self.least * response.clamp(max=LARGEST).exp(), 0.0)
+        logarithm = log1p(self.power * response.clamp(min=0.0)) / self.power if self.power else response
+        cells = torch.where(response > 0, self.least * logarithm.clamp(max=LARGEST).exp(), 0.0)
         cells = self._to(cells, energy)
         return self._to(torch.where(cells < self.least, 0.0, cells), energy)
 

@@ -5,7 +5,7 @@ import torch
 
 from understudy.geometry import builtin
 from understudy.schema import Block, Schema
-from understudy.transforms.log_over_threshold import LogOverThreshold
+from understudy.transforms.over_threshold import OverThreshold
 
 GEOMETRY = builtin("atlas-em-89")
 CUTS = {"presampler": 120.0, "strips": 60.0, "middle": 200.0, "back": 200.0}
@@ -15,7 +15,7 @@ LEAST = torch.as_tensor(GEOMETRY.per_layer(CUTS), dtype=torch.float32)
 
 
 def a_transform(x, energies):
-    return LogOverThreshold(GEOMETRY, SCHEMA, CUTS).fit(x, {"layer_energies": energies})
+    return OverThreshold(GEOMETRY, SCHEMA, CUTS).fit(x, {"layer_energies": energies})
 
 
 def sums(cells):
@@ -46,7 +46,7 @@ def test_whatever_a_network_draws_layers_hold_their_energy_and_cells_pass_their_
 
 def test_the_whole_showers_energy_serves_as_well():
     schema = Schema((Block("total_energy", "MeV", derived=True),), SCHEMA.response)
-    transform = LogOverThreshold(GEOMETRY, schema, CUTS, by="total_energy").fit(
+    transform = OverThreshold(GEOMETRY, schema, CUTS, by="total_energy").fit(
         torch.zeros(1, 89), {"total_energy": torch.ones(1)}
     )
     y = torch.rand(20, 89, generator=torch.Generator().manual_seed(2))
@@ -63,4 +63,4 @@ def test_cells_below_their_threshold_are_refused():
 def test_another_condition_is_refused():
     schema = Schema((Block("position", "mm", shape=(2,)),), SCHEMA.response)
     with pytest.raises(ValueError, match=r"'layer_energies' must hold the energy of each of the 4 layers.*position \(2\)"):
-        LogOverThreshold(GEOMETRY, schema, CUTS)
+        OverThreshold(GEOMETRY, schema, CUTS)
