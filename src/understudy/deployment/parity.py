@@ -80,10 +80,16 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
 
 
 def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array:
-    """How far the response moves, `(n, d)`, when each number of the last model moves by the tolerance, relative to itself."""
+    """How far the response moves, `(n, d)`, when each number of the last model moves by the tolerance.
+
+    That is relative to the number, or to its root mean square over the events: the rounding of a sum goes with its terms. Deep
+    convolutions, sums of sums of thousands of terms, say how much more they need (`rounding`).
+    """
     stage, noise, known = surrogate.until_last(noise, conditions)
     drawn = stage.model.sample(noise, stage.encoder(known))
-    here, above, below = (stage.transforms.inverse(f * drawn, known) for f in (1.0, 1 + TOLERANCE, 1 - TOLERANCE))
+    allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in stage.model.modules())
+    step = allowed * torch.maximum(drawn.abs(), drawn.square().mean(0, keepdim=True).sqrt())
+    here, above, below = (stage.transforms.inverse(drawn + f * step, known) for f in (0.0, 1.0, -1.0))
     moved: Array = torch.maximum((above - here).abs(), (below - here).abs()).numpy()
     return moved
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from understudy.geometry import Calorimeter
 from understudy.networks.deconvolution import Channels
 from understudy.networks.dense import OUTPUTS, Init, Output
-from understudy.networks.grid import Grid, unfilled
+from understudy.networks.grid import ROUNDING, Grid, unfilled
 from understudy.registry import Given, register
 
 
@@ -43,6 +43,8 @@ class Convolution(nn.Module):
         ValueError: no geometry, one that is no stack of equal grids, fewer inputs than cells, or further columns without a
             head.
     """
+
+    rounding = ROUNDING
 
     def __init__(
         self,

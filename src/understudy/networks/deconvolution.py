@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import OUTPUTS, Init, Output
-from understudy.networks.grid import Grid, unfilled
+from understudy.networks.grid import ROUNDING, Grid, unfilled
 from understudy.registry import Given, register
 
 Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -42,6 +42,8 @@ class Deconvolution(nn.Module):
     Raises:
         ValueError: no geometry, one that is no stack of equal grids, or one with another number of cells.
     """
+
+    rounding = ROUNDING
 
     def __init__(
         self,

@@ -18,6 +18,11 @@ from understudy.geometry import Calorimeter
 from understudy.networks.dense import Init
 
 
+ROUNDING = 5e-5
+"""What two engines in single precision may differ by behind a stack of convolutions, relative to the numbers' spread: each output
+is a sum over thousands of products of such sums, and each engine adds them in another order."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """An image of cells inside a larger grid.
