@@ -49,3 +49,30 @@ def test_timing_has_both_engines_at_every_batch(surrogate, bundle, events):
     assert timing["threads"] == 1
     assert set(timing["torch"]) == set(timing["onnx"]) == {"1", "50"}
     assert all(ms > 0 for engine in ("torch", "onnx") for ms in timing[engine].values())
+
+
+def test_a_steep_transform_and_a_vector_are_judged_by_what_moves_them():
+    from understudy.deployment.parity import TOLERANCE, _scale
+    from understudy.schema import Block, Schema
+
+    schema = Schema((), (Block("momentum", "MeV", shape=(3,), columns=("px", "py", "pz")), Block("time", "ns")))
+    packed = np.array([[3e4, -4e4, 1.2e5, 1e-3]])
+    np.testing.assert_allclose(_scale(schema, packed), [[1.3e5, 1.3e5, 1.3e5, 1.0]])
+    assert TOLERANCE == 1e-5
+
+
+def test_how_far_a_response_moves_is_that_of_the_models_numbers(surrogate, events):
+    import torch
+
+    from understudy.deployment.parity import TOLERANCE, _rounding
+    from understudy.surrogate import as_tensors
+
+    noise = torch.randn(len(events), surrogate.noise_size, generator=torch.Generator().manual_seed(1))
+    given = as_tensors({b.name: events.conditions[b.name] for b in surrogate.schema.given})
+    with torch.inference_mode():
+        moved = _rounding(surrogate, noise, given)
+        stage, rest, known = surrogate.until_last(noise, given)
+        fractions = stage.model.sample(rest, stage.encoder(known))
+    typical = fractions.square().mean(0).sqrt()  # the response is the fractions times the cells' energy sum
+    expected = TOLERANCE * torch.maximum(fractions, typical) * known["total_energy"][:, None]
+    np.testing.assert_allclose(moved, expected.numpy(), rtol=0.2, atol=2e-7 * float(known["total_energy"].max()))

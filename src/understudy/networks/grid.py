@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import Init
 
-
 ROUNDING = 5e-5
 """What two engines in single precision may differ by behind a stack of convolutions, relative to the numbers' spread: each output
 is a sum over thousands of products of such sums, and each engine adds them in another order."""
