@@ -27,7 +27,7 @@ INITIAL_SCALE = 0.3
 
 @register("networks", "rectified")
 class Rectified(nn.Module):
-    """`(n, inputs + outputs)` to cells `(n, outputs)`, none below zero.
+    """`(n, inputs + outputs)` to cells `(n, outputs)`.
 
     The input is latent noise, the cells' own noise, and the features, side by side.
 
@@ -39,6 +39,8 @@ class Rectified(nn.Module):
         width: neurons in each hidden layer.
         activation: after each hidden layer.
         slope: slope of the leaky ReLU below zero.
+        rectify: False leaves negative cells as they are, for transforms whose inverse takes them for empty ones, and which
+            may want to know which of them is the highest.
         spread: initial $\\sigma$ in standard deviations of the cell.
         init: as of a dense network.
         rng: draws the initial weights; torch's own generator if None.
@@ -54,6 +56,7 @@ class Rectified(nn.Module):
         width: PositiveInt = 256,
         activation: Activation = "leaky-relu",
         slope: NonNegativeFloat = 0.2,
+        rectify: bool = True,
         spread: PositiveFloat = 0.7,
         init: Init = "glorot-uniform",
         rng: Given[torch.Generator | None] = None,
@@ -62,6 +65,7 @@ class Rectified(nn.Module):
         self.own_noise = outputs
         self.latent = noise
         self.initial_spread = spread
+        self.rectify = rectify
         sizes = [inputs, *[width] * layers]
         modules: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
@@ -99,4 +103,5 @@ class Rectified(nn.Module):
             x[:, self.latent + self.own_noise :],
         )
         mean, spread = self.moments(latent, features)
-        return torch.relu(mean + spread * own).to(x.dtype)
+        cells = mean + spread * own
+        return (torch.relu(cells) if self.rectify else cells).to(x.dtype)

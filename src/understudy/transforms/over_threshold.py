@@ -3,9 +3,9 @@ r"""Cells that pass a read-out threshold, as a power above it, with the energy o
 $$y_c = \begin{cases} \big((x_c / t_c)^p - 1\big) / p & x_c \ge t_c \\ 0 & \text{else} \end{cases}$$
 
 with $t_c$ the threshold of the cell; $p = 0$ is the logarithm. It is the transform of Box and Cox with the threshold in place of
-a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0, so that a network that ends
-in a rectifier can have exactly empty cells. The inverse brings the cells of each layer to the layer's energy, which is
-given; a cell that falls below its threshold thereby is emptied, and the others take its energy.
+a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0. In the inverse whatever is not
+above 0 is an empty cell, and the cells of each layer are brought to the layer's energy, which is given; a cell that falls
+below its threshold thereby is emptied, and the others take its energy. The highest cell of a layer always remains.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from understudy.transforms.base import Tensors, Transform, condition
 from understudy.transforms.divide import ratio
 from understudy.transforms.functions import expm1, log1p
 
+JUST_ABOVE = 1e-3
+"""Where the highest cell of a layer is put that holds energy, but was drawn without any cell."""
 LARGEST = 25.0
 """Logarithms of a cell over its threshold are cut here, at 7e10, before its layer is brought to its energy."""
 
@@ -87,13 +89,29 @@ class OverThreshold(Transform):
         return expm1(self.power * logarithm) / self.power if self.power else logarithm
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        energy = condition(conditions, self.by)
-        logarithm = log1p(self.power * response.clamp(min=0.0)) / self.power if self.power else response
-        cells = torch.where(response > 0, self.least * logarithm.clamp(max=LARGEST).exp(), 0.0)
-        cells = self._to(cells, energy)
-        return self._to(torch.where(cells < self.least, 0.0, cells), energy)
+        energy = condition(conditions, self.by).to(response.dtype)
+        y = torch.cat([_with_a_cell(part) for part in self._layers(response)], 1)
+        logarithm = log1p(self.power * y.clamp(min=0.0)) / self.power if self.power else y
+        cells = self._to(torch.where(y > 0, self.least * logarithm.clamp(max=LARGEST).exp(), 0.0), energy)
+        hottest = torch.cat([_highest(part) for part in self._layers(cells)], 1)
+        return self._to(torch.where(hottest | (cells >= self.least), cells, 0.0), energy)
+
+    def _layers(self, cells: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = torch.split(cells, self.sizes, 1)
+        return found
 
     def _to(self, cells: Tensor, energy: Tensor) -> Tensor:
-        """Cells with each layer's sum at its energy; a layer without any cell stays empty."""
-        sums = torch.cat([part.sum(1, keepdim=True) for part in torch.split(cells, self.sizes, 1)], 1)
-        return cells * ratio(energy.to(cells.dtype), sums)[:, self.layer]
+        """Cells with each layer's sum at its energy."""
+        sums = torch.cat([part.sum(1, keepdim=True) for part in self._layers(cells)], 1)
+        return cells * ratio(energy, sums)[:, self.layer]
+
+
+def _with_a_cell(layer: Tensor) -> Tensor:
+    """Learned cells of a layer `(n, k)`, raised so that its highest one is above zero where none is."""
+    top = layer.amax(1, keepdim=True)
+    return layer + torch.where(top > 0, 0.0, JUST_ABOVE - top)
+
+
+def _highest(layer: Tensor) -> Tensor:
+    """Which cell of a layer `(n, k)` is the highest, the first of several."""
+    return torch.arange(layer.shape[1], device=layer.device) == layer.argmax(1, keepdim=True)

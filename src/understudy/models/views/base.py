@@ -43,10 +43,18 @@ class View(nn.Module, ABC):
 
     def physical(self, response: Tensor, given: Tensors) -> Tensor:
         """Physical values `(n, D)` of a response in the learned space; RuntimeError where the view has no transforms."""
+        return self._transforms.inverse(response, given)
+
+    def learned(self, values: Tensor, given: Tensors) -> Tensor:
+        """Physical values `(n, D)` in the learned space; RuntimeError where the view has no transforms."""
+        return self._transforms(values, given)  # type: ignore[no-any-return]
+
+    @property
+    def _transforms(self) -> Chain:
         chain = self._chain[0]
         if chain is None:
             raise RuntimeError(f"{type(self).__name__} has no transforms to get from the learned space to physical values")
-        return chain.inverse(response, given)
+        return chain
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

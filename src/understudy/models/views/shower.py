@@ -1,7 +1,8 @@
 r"""Showers as a physicist looks at them: cells, and the shape of each layer.
 
-With $f_c = x_c / E_l$ the share of a cell in its layer and $u_c$ its position in cells, the critic sees besides the learned
-cells
+The critic sees the learned cells of the shower that a response stands for: back in physical values and forth again, so that
+what the transforms put right (the energy of a layer, thresholds) is right before it. With $f_c = x_c / E_l$ the share of a
+cell in its layer and $u_c$ its position in cells, it sees besides
 
 - each layer's barycentre $\sum f u$, widths and correlation along its two axes,
 - its hottest cell $\max f$, $\sum f^2$ and $\sum \sqrt f$, which say how concentrated it is,
@@ -206,6 +207,7 @@ class ShowerView(View):
 
     def _raw(self, response: Tensor, batch: Batch) -> Tensor:
         cells = self.physical(response, batch.given)
+        response = self.learned(cells, batch.given)
         share = cells / (cells.sum(1, keepdim=True) + TINY)
         return torch.cat([response, self._shapes(cells, response), share], 1)
 
