@@ -115,7 +115,7 @@ def infer(columns: Mapping[str, Column], conditions: Sequence[str] | None, where
     Args:
         columns: the file's data sets.
         conditions: blocks or data sets to take as conditions; by default those of `incident_energies`, `momentum`,
-            `position`, `true_pt` and `true_eta` that there are, and without any of them every numeric data set of the showers' length.
+            `position`, `true_pt` and `true_eta` that there are, and without any of them every numeric data set as long.
         where: the file, named in errors.
         response: False for the conditions alone, which need no showers.
 
