@@ -8,9 +8,7 @@ cell in its layer and $u_c$ its position in cells, it sees besides
 - its hottest cell $\max f$, $\sum f^2$ and $\sum \sqrt f$, which say how concentrated it is,
 - what lies around its barycentre, $\sum_c f_c\, e^{-|u_c - \langle u \rangle|^2 / 2 R^2}$ for some radii,
 - its profiles along both axes, $\sum_b f_{ab}$ and $\sum_a f_{ab}$,
-- numbers of cells above levels $t$ of the learned response, whose gradient is taken to be that of smooth steps,
-  $\sum_c 1 / (1 + e^{-(y_c - t)/w})$, of the cells as they were drawn (a "straight-through" gradient): a cell that fell just below
-  its threshold learns that it was missed,
+- smooth numbers of cells above levels of the learned response, $\sum_c \tfrac12 [1 + \tanh s (y_c - t)]$,
 - every bright cell's share of the shower's energy, and where a grid is fine, sums and numbers of cells in coarse blocks.
 
 Each number $v$ is shown as $\mathrm{arsinh}\, [(v - \mu(c)) / \sigma(c)]$, with the mean and the width that it has at the
@@ -35,10 +33,8 @@ from understudy.registry import Given, register
 from understudy.schema import Array
 from understudy.transforms.base import Chain
 
-STEP = 0.3
-"""$w$, the width of the smooth step at a level."""
-OCCUPIED = 3.0
-"""Slope of the smooth step by which the cells of coarse blocks are counted."""
+SHARPNESS = 10.0
+"""$s$ of the smooth step at a level."""
 TINY = 1e-3
 """Added to a layer's energy [MeV] where it divides."""
 LEAST_SCALE = 1e-4
@@ -68,8 +64,8 @@ class LayerShape(nn.Module):
         self.levels = levels
         self.coarse = coarse if coarse and min(self.grid) >= 3 * coarse else 0
 
-    def forward(self, cells: Tensor, learned: Tensor, drawn: Tensor) -> Tensor:
-        """Of cells [MeV], the learned response and the response as it was drawn, `(n, cells)` each, to `(n, k)`."""
+    def forward(self, cells: Tensor, learned: Tensor) -> Tensor:
+        """Of cells [MeV] and of the learned response, `(n, cells)` each, to `(n, k)`."""
         share = cells / (cells.sum(1, keepdim=True) + TINY)
         mean, square = share @ self.positions, share @ self.positions**2
         widths = (square - mean**2).clamp(min=1e-6).sqrt()
@@ -80,21 +76,15 @@ class LayerShape(nn.Module):
             distance = (self.positions - mean[:, None, :]).square().sum(2)
             found += [(share * torch.exp(-distance / (2 * r * r))).sum(1, keepdim=True) for r in self.radii]
         found += [(share + 1e-6).sqrt().sum(1, keepdim=True), image.sum(1), image.sum(2)]
-        found += [_count(learned, drawn, level) for level in self.levels]
+        found += [(0.5 + 0.5 * torch.tanh(SHARPNESS * (learned - t))).sum(1, keepdim=True) for t in self.levels]
         if self.coarse:
-            found += [self._blocks(torch.tanh(OCCUPIED * learned)), torch.log1p(self._blocks(cells))]
+            found += [self._blocks(torch.tanh(SHARPNESS * learned)), torch.log1p(self._blocks(cells))]
         return torch.cat(found, 1)
 
     def _blocks(self, cells: Tensor) -> Tensor:
         """Sums over blocks of `coarse` x `coarse` cells, those that fit into the grid from its lower corner."""
         pooled = nn.functional.avg_pool2d(cells.reshape(-1, 1, *self.grid), self.coarse)
         return pooled.flatten(1) * self.coarse**2
-
-
-def _count(learned: Tensor, drawn: Tensor, level: float) -> Tensor:
-    """Number of cells above a level, `(n, 1)`, with the gradient of a smooth step of the drawn cells."""
-    smooth = torch.sigmoid((drawn - level) / STEP)
-    return ((learned > level) + smooth - smooth.detach()).sum(1, keepdim=True)
 
 
 def _in_cells(layer: Layer) -> Array:
@@ -153,7 +143,7 @@ class ShowerView(View):
         self.sizes = [layer.n_cells for layer in geometry.layers]
         self.layers = nn.ModuleList(LayerShape(layer, list(levels), list(radii), coarse) for layer in geometry.layers)
         nothing = torch.zeros(1, geometry.n_cells)
-        self.numbers = self._shapes(nothing, nothing, nothing).shape[1]
+        self.numbers = self._shapes(nothing, nothing).shape[1]
         terms, columns = (feature_size + 1) * (feature_size + 2) // 2, sum(self._columns)
         self.register_buffer("mean", torch.zeros(terms, columns))
         self.register_buffer("width", torch.zeros(terms, columns))
@@ -217,13 +207,13 @@ class ShowerView(View):
 
     def _raw(self, response: Tensor, batch: Batch) -> Tensor:
         cells = self.physical(response, batch.given)
-        learned = self.learned(cells, batch.given)
+        response = self.learned(cells, batch.given)
         share = cells / (cells.sum(1, keepdim=True) + TINY)
-        return torch.cat([learned, self._shapes(cells, learned, response), share], 1)
+        return torch.cat([response, self._shapes(cells, response), share], 1)
 
-    def _shapes(self, *cells: Tensor) -> Tensor:
-        parts = zip(self.layers, *(torch.split(c, self.sizes, 1) for c in cells), strict=True)
-        return torch.cat([layer(*c) for layer, *c in parts], 1)
+    def _shapes(self, cells: Tensor, learned: Tensor) -> Tensor:
+        parts = zip(self.layers, torch.split(cells, self.sizes, 1), torch.split(learned, self.sizes, 1), strict=True)
+        return torch.cat([layer(c, y) for layer, c, y in parts], 1)
 
 
 def quadratic(features: Tensor) -> Tensor:
