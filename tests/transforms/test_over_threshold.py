@@ -56,12 +56,22 @@ def test_a_layer_that_is_drawn_without_a_cell_has_its_energy_in_the_highest():
 
 def test_the_whole_showers_energy_serves_as_well():
     schema = Schema((Block("total_energy", "MeV", derived=True),), SCHEMA.response)
-    transform = OverThreshold(GEOMETRY, schema, CUTS, by="total_energy").fit(
-        torch.zeros(1, 89), {"total_energy": torch.ones(1)}
-    )
+    transform = OverThreshold(GEOMETRY, schema, CUTS, by="total_energy").fit(torch.zeros(1, 89), {"total_energy": torch.ones(1)})
     y = torch.rand(20, 89, generator=torch.Generator().manual_seed(2))
     x = transform.inverse(y, {"total_energy": torch.full((20,), 5e4)})
     torch.testing.assert_close(x.sum(1), torch.full((20,), 5e4))
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5, 0.25, 0.125, 0.3, 1e-3])
+def test_the_inverse_is_the_power_written_out(power):
+    y = 5 * torch.rand(20, 89, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    y[:, ::3] *= -1
+    expected = torch.where(y > 0, LEAST * (1 + power * y.clamp(min=0)) ** (1 / power), 0.0)
+    transform = OverThreshold(GEOMETRY, SCHEMA, CUTS, power=power).fit(torch.zeros(1, 89), {"layer_energies": torch.zeros(1, 4)})
+    found = transform.inverse(y.float(), {"layer_energies": sums(expected).float()})
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=0)
+    huge = transform.inverse(torch.full((1, 89), 1e9), {"layer_energies": torch.full((1, 4), 1e4)})
+    torch.testing.assert_close(sums(huge), torch.full((1, 4), 1e4))
 
 
 def test_cells_below_their_threshold_are_refused():

@@ -15,7 +15,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from understudy.networks.dense import ACTIVATIONS, Activation, Init, PreciseLinear, linear
+from understudy.networks.dense import ACTIVATIONS, Activation, Init, linear
 from understudy.registry import Given, register
 
 LEAST_SPREAD = 1e-3
@@ -71,7 +71,7 @@ class Rectified(nn.Module):
         for before, after in itertools.pairwise(sizes):
             modules += [linear(before, after, init, rng), ACTIVATIONS[activation](slope)]
         self.body = nn.Sequential(*modules)
-        self.last = linear(sizes[-1], 2 * outputs, init, rng, PreciseLinear)
+        self.last = linear(sizes[-1], 2 * outputs, init, rng)
         with torch.no_grad():
             self.last.weight.mul_(INITIAL_SCALE)
 
@@ -84,8 +84,7 @@ class Rectified(nn.Module):
     def moments(self, latent: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """$\\mu$ and $\\sigma$ of the cells, `(n, outputs)` each."""
         free: Tensor = self.last(self.body(torch.cat([latent, features], dim=1)))
-        mean, spread = torch.split(free, [self.own_noise, self.own_noise], dim=1)
-        # ln(1 + e^x) by operations that ONNX Runtime has in double precision
+        mean, spread = free[:, : self.own_noise], free[:, self.own_noise :]
         softplus = spread.clamp(min=0.0) + torch.log(1 + torch.exp(-spread.abs()))
         return mean, softplus + LEAST_SPREAD
 

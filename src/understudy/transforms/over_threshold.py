@@ -10,6 +10,9 @@ below its threshold thereby is emptied, and the others take its energy. The high
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -27,6 +30,8 @@ JUST_ABOVE = 1e-3
 """Where the highest cell of a layer is put that holds energy, but was drawn without any cell."""
 LARGEST = 25.0
 """Logarithms of a cell over its threshold are cut here, at 7e10, before its layer is brought to its energy."""
+SQUARINGS = {1.0: 0, 0.5: 1, 0.25: 2, 0.125: 3}
+"""How often a number is squared to undo these powers: several times faster than by logarithms."""
 
 
 @register("transforms", "over-threshold")
@@ -71,7 +76,8 @@ class OverThreshold(Transform):
         self.per_layer = known[by] == len(geometry.layers)
         each = thresholds if isinstance(thresholds, dict) else dict.fromkeys(geometry.layer_names, thresholds)
         layer = geometry.layer_of_cell if self.per_layer else 0 * geometry.layer_of_cell
-        self.sizes = [la.n_cells for la in geometry.layers] if self.per_layer else [geometry.n_cells]
+        sizes = [la.n_cells for la in geometry.layers] if self.per_layer else [geometry.n_cells]
+        self.slices = [slice(a, b) for a, b in itertools.pairwise(itertools.accumulate(sizes, initial=0))]
         self.register_buffer("least", torch.as_tensor(geometry.per_layer(each), dtype=torch.float32), persistent=False)
         self.register_buffer("layer", torch.as_tensor(layer), persistent=False)
 
@@ -90,20 +96,35 @@ class OverThreshold(Transform):
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         energy = condition(conditions, self.by).to(response.dtype)
-        y = torch.cat([_with_a_cell(part) for part in self._layers(response)], 1)
-        logarithm = log1p(self.power * y.clamp(min=0.0)) / self.power if self.power else y
-        cells = self._to(torch.where(y > 0, self.least * logarithm.clamp(max=LARGEST).exp(), 0.0), energy)
-        hottest = torch.cat([_highest(part) for part in self._layers(cells)], 1)
-        return self._to(torch.where(hottest | (cells >= self.least), cells, 0.0), energy)
+        y = self._by_layer(_with_a_cell, response)
+        cells = self._to(torch.where(y > 0, self.least * self._over(y.clamp(min=0.0)), 0.0), energy)
+        highest = self._by_layer(_highest, cells)
+        return self._to(torch.where(highest | (cells >= self.least), cells, 0.0), energy)
 
-    def _layers(self, cells: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = torch.split(cells, self.sizes, 1)
-        return found
+    def _over(self, y: Tensor) -> Tensor:
+        """$x_c / t_c = (1 + p y_c)^{1/p}$ of learned cells from 0 on, cut at `LARGEST`."""
+        if self.power in SQUARINGS:
+            x = (1 + self.power * y).clamp(max=math.exp(LARGEST * self.power))
+            for _ in range(SQUARINGS[self.power]):
+                x = x * x
+            return x
+        logarithm = log1p(self.power * y) / self.power if self.power else y
+        return logarithm.clamp(max=LARGEST).exp()
+
+    def _by_layer(self, function: Callable[[Tensor], Tensor], cells: Tensor) -> Tensor:
+        """A function of each layer's cells, side by side."""
+        found = [function(cells[:, part]) for part in self.slices]
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
 
     def _to(self, cells: Tensor, energy: Tensor) -> Tensor:
         """Cells with each layer's sum at its energy."""
-        sums = torch.cat([part.sum(1, keepdim=True) for part in self._layers(cells)], 1)
-        return cells * ratio(energy, sums)[:, self.layer]
+        factors = ratio(energy, self._by_layer(_sum, cells))
+        return cells * (factors if len(self.slices) == 1 else factors[:, self.layer])
+
+
+def _sum(layer: Tensor) -> Tensor:
+    """Energy of a layer's cells, `(n, 1)`."""
+    return layer.sum(1, keepdim=True)
 
 
 def _with_a_cell(layer: Tensor) -> Tensor:
