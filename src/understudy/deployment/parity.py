@@ -2,9 +2,10 @@
 
 Before thresholds every number must agree within `TOLERANCE`, relative or absolute; the components of a vector, which are
 rounded with its length, relative to that. Transforms that are steep (a power, an exponential) make much of the last bits of
-what the network gives; there the tolerance holds for the network's numbers instead, and for what becomes of them. After
-thresholds, a cell may have fallen to the other side of a cut only if it lies within that tolerance of it: such flips are
-counted, any other difference is an error.
+what the network gives; there the tolerance holds for the network's numbers instead, and for what becomes of them. Rounding
+goes up and down: so that nothing else passes for it, the differences of all events together must be small as well, by their
+absolute values (`TOGETHER`) and, up to `TOLERANCE`, in their sum. After thresholds, a cell may have fallen to the other side of
+a cut only if it lies within the tolerance of it: such flips are counted, any other difference is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from understudy.surrogate import Surrogate, as_tensors
 from understudy.transforms.base import Tensors
 
 TOLERANCE = 1e-5
+TOGETHER = 1e-4
+"""The sum of all absolute differences may be this part of the sum of all numbers."""
 
 
 class ParityError(RuntimeError):
@@ -64,19 +67,35 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
         rounding = _rounding(surrogate, torch.from_numpy(noise), tensors)
         after = surrogate(torch.from_numpy(noise), tensors).numpy()
     exported_after, exported_before = session.run(noise, given)
-    scale = np.maximum(_scale(surrogate.schema, before), rounding / TOLERANCE)
-    difference = np.abs(exported_before - before) / scale
-    largest = float(difference.max())
+    plain = _scale(surrogate.schema, before)
+    scale = np.maximum(plain, rounding / TOLERANCE)
+    largest = float((np.abs(exported_before - before) / scale).max())
     if not np.isfinite(exported_before).all() or largest > TOLERANCE:
         raise ParityError(
             f"the exported graph differs from torch by {largest:.2g}, more than {TOLERANCE:g} (relative or absolute)"
         )
+    _check_together(before, exported_before)
     with torch.inference_mode():  # the same projection of the graph's own numbers: what is left is rounding at a cut
         explained = surrogate.last.project(torch.from_numpy(exported_before), tensors).numpy()
-    if not (np.abs(explained - exported_after) <= TOLERANCE * (1.0 + scale)).all():
+    if not (np.abs(explained - exported_after) <= TOLERANCE * (1.0 + plain)).all():
         raise ParityError("the exported graph projects its response otherwise than torch does")
     apart = np.abs(exported_after - after) > TOLERANCE * scale
     return Parity(len(conditions), largest, int(apart.sum()))
+
+
+def _check_together(before: Array, exported: Array) -> None:
+    """ParityError where the differences of all events `(n, d)` are together more than rounding would make."""
+    difference = exported.astype(np.float64) - before
+    whole, least = float(np.abs(before).sum(dtype=np.float64)), TOLERANCE * before.size
+    for found, tolerance, what in (
+        (float(np.abs(difference).sum()), TOGETHER, "the absolute differences"),
+        (abs(float(difference.sum())), TOLERANCE, "the differences"),
+    ):
+        if found > tolerance * whole + least:
+            raise ParityError(
+                f"the exported graph differs from torch: {what} sum up to {found / whole if whole else found:.2g} of the"
+                f" response, more than {tolerance:g}"
+            )
 
 
 def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array:
