@@ -1,6 +1,5 @@
 """The generator of rectified normals: its moments in closed form, its start, and its noise."""
 
-import pytest
 import torch
 
 from understudy.networks.rectified import Rectified
