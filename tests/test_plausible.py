@@ -66,6 +66,28 @@ def test_energies_off_by_a_thousand_are_a_question(request, which, name, factor,
     check_energy_scale(bad.packed(), bad["incident_energy"], (1e-9, 1e9), "mine.h5")  # said to be so
 
 
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (1.02e-3, "do the showers hold GeV"),  # a calibrated calorimeter that answers a little high
+        (1e-3, "do the showers hold GeV"),
+        (12.0, "do the incident energies hold GeV"),  # a sampling fraction of 1.2 %
+        (5e-3, None),  # a sampling fraction of half a per cent
+        (2e-3, None),
+        (5.0, None),
+    ],
+)
+def test_what_a_factor_of_a_thousand_explains_is_asked_for_near_the_expected_range_as_well(response, words):
+    energy = np.full(5, 1000.0)
+    cells = np.full((5, 2), 500.0 * response)
+    if words is None:
+        check_energy_scale(cells, energy, (0.01, 1.5), "mine.h5")
+        return
+    with pytest.raises(ValueError, match=words):
+        check_energy_scale(cells, energy, (0.01, 1.5), "mine.h5")
+    check_energy_scale(cells, energy, (0.5 * response, 2 * response), "mine.h5")
+
+
 def test_the_true_energy_is_asked_for_too(photons):
     eta = np.full(60, 0.5)
     pt = photons["incident_energy"] / np.cosh(eta) / 1e3

@@ -18,7 +18,7 @@ from understudy.schema import Array
 RESPONSE = (0.01, 1.5)
 """Where the mean energy in the cells over the incident energy is expected: sampling fractions and calibrated responses."""
 FAR = 10.0
-"""Outside the expected range by less than this factor nothing is asked."""
+"""Outside the expected range by less than this factor nothing is asked, unless a factor of a thousand leads back into it."""
 THOUSAND = 1000.0
 REMEDY = "give the data set an attribute 'unit', or convert it"
 ELSE = "; if not, say what this calorimeter answers as 'expected_response' of the reference"
@@ -66,12 +66,14 @@ def check_energy_scale(cells: Array, energy: Array, expected: tuple[float, float
     total = float(cells.sum(dtype=np.float64))
     ratio = total / max(float(energy.sum(dtype=np.float64)), np.finfo(float).tiny)
     low, high = expected
-    if total <= 0 or low / FAR <= ratio <= high * FAR:
+    lost, won = low <= ratio * THOUSAND <= high, low <= ratio / THOUSAND <= high
+    near = low / FAR <= ratio <= high * FAR and not (lost or won)
+    if total <= 0 or low <= ratio <= high or near:
         return
     said = f"{where}: the cells hold {ratio:.3g} of the incident energy where {low:g} to {high:g} are expected"
-    if low <= ratio * THOUSAND <= high:
+    if lost:
         raise ValueError(f"{said}; do the showers hold GeV where MeV are declared? If so, {REMEDY}{ELSE}")
-    if low <= ratio / THOUSAND <= high:
+    if won:
         raise ValueError(f"{said}; do the incident energies hold GeV where MeV are declared? If so, {REMEDY}{ELSE}")
     raise ValueError(f"{said}; have showers and incident energies the units that are declared? If not, {REMEDY}")
 
