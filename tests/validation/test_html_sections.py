@@ -12,7 +12,7 @@ import pytest
 from understudy.events import Events
 from understudy.geometry import Calorimeter, Layer
 from understudy.schema import Block, Schema
-from understudy.validation import figures, figures_report, html_sections
+from understudy.validation import figures, figures_report, grouping, html_sections
 from understudy.validation.compare import compare
 from understudy.validation.html import page
 from understudy.validation.measure import above_twice_floor
@@ -170,10 +170,21 @@ def test_fits_of_all_samples_are_in_one_table() -> None:
     fits = {"resolution": {"reference": fit, "floor": fit, "candidate": fit, "pulls": {"a": 0.0, "c": 0.0}}}
     table = html_sections.fits_table(outcome({}, fits=fits))
     assert table is not None
-    assert table.heads == ("a [sqrt(GeV)]", "c", "χ²/ndf")
+    assert table.heads == ("a [√GeV]", "c", "χ²/ndf", "p-value")
     (lines,) = table.groups
     assert [line.sample for line in lines] == ["", "floor", "model"]
-    assert [c.text for c in lines[2].cells] == ["0.0800 ± 0.0010", "0.0100 ± 0.0020", "5.2/6"]
+    assert [c.text for c in lines[2].cells] == ["0.0800 ± 0.0010", "0.0100 ± 0.0020", "5.2/6", "0.5"]
+    assert not any(c.far for line in lines for c in line.cells)
+    poor, noise = {**fit, "chi2": 180.0, "p_value": 1e-30}, {"value": 0.2, "error": 0.01, "unit": "GeV"}
+    table = html_sections.fits_table(
+        outcome({}, fits={"resolution": {"reference": poor}, "with_b": {"reference": {**fit, "b": noise}}})
+    )
+    assert table is not None
+    assert table.heads == ("a [√GeV]", "b [GeV]", "c", "χ²/ndf", "p-value")
+    (first,), (second,) = table.groups
+    assert [c.text for c in first.cells] == ["0.0800 ± 0.0010", "", "0.0100 ± 0.0020", "180.0/6", "< 0.0001"]
+    assert [c.far for c in first.cells] == [False, False, False, True, True]
+    assert second.cells[1].text == "0.200 ± 0.010"
     assert html_sections.fits_table(outcome({}, fits={})) is None
     assert html_sections.fits_table(outcome({})) is None
 
@@ -185,12 +196,30 @@ def test_fits_of_all_samples_are_in_one_table() -> None:
         ("asymmetry_along", "Asymmetry about the impact point"),
         ("radius_90", "Containment radius"),
         ("width_across_rear", "Shower width along and across the direction of flight"),
-        ("width_x_rear", "Shower width in x"),
+        ("width_x_rear", "Shower width"),
+        ("mean_eta_rear", "Energy-weighted mean"),
+        ("core_fraction_rear", "Shower core and cells above threshold"),
+        ("hits_rear", "Shower core and cells above threshold"),
         ("response", "Whole shower"),
     ],
 )
 def test_observables_are_grouped(name: str, group: str) -> None:
-    assert figures_report._group(name, GRID) == group
+    assert grouping.observable_group(name, GRID) == group
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("width_eta_rear", "Shower width in η"),
+        ("mean_x_front", "Energy-weighted mean in x"),
+        ("fraction_front", "Fraction of the energy per layer"),
+        ("hits_rear", "Cells above threshold"),
+        ("energy_of_something", "Whole shower"),
+    ],
+)
+def test_observables_of_several_layers_are_grouped_by_quantity(name: str, group: str) -> None:
+    two = Calorimeter("two", (GRID.layers[0], Layer.grid("front", (3, 3), (1.0, 1.0), (0.0, 0.0))))
+    assert grouping.observable_group(name, two) == group
 
 
 @pytest.mark.parametrize(
@@ -207,4 +236,4 @@ def test_observables_are_grouped(name: str, group: str) -> None:
     ],
 )
 def test_curves_are_grouped(name: str, group: str) -> None:
-    assert figures_report._curve_group(name) == group
+    assert grouping.curve_group(name) == group

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from understudy.events import Block, Events, Schema
 from understudy.validation.curves import Curve, binned_resolution
 from understudy.validation.resolution_fit import compare_fits, fit_resolution, fit_sample, inverse_power, pulls
 
@@ -89,14 +90,31 @@ def test_too_few_bins_have_no_fit():
     y = np.full(12, np.nan)
     y[:2] = 0.1
     assert fit_resolution(Curve("c", EDGES, y, 0.01 * np.ones(12)), energy) is None
-    assert fit_sample({}, energy, None, False) is None
-    assert compare_fits(None, None, None) == {}
+    assert fit_sample({}, energy, None, False) == {}
+    assert compare_fits({}, {}, {}) == {}
 
 
 def test_comparison_has_fits_and_pulls():
     energy = energies()
     mine, other = (fit_resolution(exact(energy, a=a, c=0.01), energy) for a in (0.1, 0.11))
-    found = compare_fits(mine, None, other)["resolution"]
+    (found,) = compare_fits({"resolution": mine}, {}, {"resolution": other}).values()
     assert set(found) == {"reference", "candidate", "pulls"}
     assert found["pulls"]["a"] == pytest.approx(0.01 / np.hypot(mine.errors[0], other.errors[0]), rel=1e-2)
     assert pulls(mine, mine) == {"a": 0.0, "c": 0.0}
+
+
+def test_the_noise_term_is_told_where_two_terms_do_not_describe_the_reference():
+    energy = energies()
+    events = Events(Schema((Block("e", "MeV"),)), {"e": energy})
+    plain, thresholds = (
+        fit_sample({"resolution_vs_energy": exact(energy, **terms)}, energy, events, False) for terms in (TRUTH | {"b": 0}, TRUTH)
+    )
+    assert list(compare_fits(plain, {}, thresholds)) == ["resolution"]
+    found = compare_fits(thresholds, {}, plain)
+    assert list(found) == ["resolution", "resolution_with_b"]
+    assert set(found["resolution"]["reference"]) == {"a", "c", "covariance", "chi2", "ndf", "p_value"}
+    assert found["resolution"]["reference"]["p_value"] < 1e-4
+    assert found["resolution_with_b"]["reference"]["b"]["value"] == pytest.approx(TRUTH["b"], rel=1e-3)
+    assert set(found["resolution_with_b"]["pulls"]) == {"a", "b", "c"}
+    (asked,) = fit_sample({"resolution_vs_energy": exact(energy, **TRUTH)}, energy, events, True).values()
+    assert asked.terms == ("a", "b", "c")

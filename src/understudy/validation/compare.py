@@ -139,8 +139,8 @@ class _Study:
         )
         cells, weights = self._detected(events)
         moments = CellMoments.of(cells, weights, cells.shape[1] <= self.settings.most_correlated)
-        fit = fit_sample(lines, scale_energy(events, self.geometry), events, self.settings.noise_term)
-        return Sample(name, events, values, lines, moments, paired, self._studied(name, events), fit)
+        fits = fit_sample(lines, scale_energy(events, self.geometry), events, self.settings.noise_term)
+        return Sample(name, events, values, lines, moments, paired, self._studied(name, events), fits)
 
     def _detected(self, events: Events) -> tuple[Array, Array | None]:
         """Cells and weights of the events that have any."""

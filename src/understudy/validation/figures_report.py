@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,10 +20,12 @@ from understudy.validation import figures_variety as of_variety
 from understudy.validation.curves import scale_energy
 from understudy.validation.figures import Picture
 from understudy.validation.gallery import gallery
+from understudy.validation.grouping import CURVE_GROUPS, OTHER_CURVES, curve_group, observable_group
 from understudy.validation.neighbours import nearest_to
 from understudy.validation.observables import Observable, shower_cells
 from understudy.validation.outcome import Outcome
 from understudy.validation.resolution_fit import CURVE as RESOLUTION
+from understudy.validation.resolution_fit import told
 
 MOST_HISTOGRAMS = 48
 MOST_CURVES = 40
@@ -34,30 +35,6 @@ CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}
 """Showers whose neighbours are shown, by their place in the order of energies."""
 SEARCHED = 5000
 """Showers of a candidate among which their neighbours are looked for."""
-GROUPS = {
-    "energy": "Energy per layer",
-    "fraction": "Fraction of the energy per layer",
-    "core_fraction": "Shower core: 3 × 3 cells over the layer",
-    "max_fraction": "Hottest cell over the layer",
-    "hits": "Cells above threshold",
-}
-SINGLE = {
-    "residual_": "Regressor closure",
-    "asymmetry_": "Asymmetry about the impact point",
-    "radius_": "Containment radius",
-    "width_along": "Shower width along and across the direction of flight",
-    "width_across": "Shower width along and across the direction of flight",
-}
-"""Groups of observables by the beginning of their names, whatever the layer."""
-CURVE_GROUPS = {
-    "Regressor closure": ("^residual_",),
-    "Energy": ("^response_", "^resolution", "difference", "^linearity"),
-    "Impact point and direction": ("^s_curve", "_vs_impact$", "_vs_slope$"),
-    "Profiles": ("_profile", "_vs_threshold$"),
-}
-"""Groups of curves by patterns of their names."""
-OTHER_CURVES = "Shower shape against the energy"
-GREEK = {"eta": "η", "phi": "φ", "alpha": "α"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +52,7 @@ def observable_panels(report: Outcome) -> dict[str, list[Panel]]:
     groups: dict[str, list[Panel]] = {}
     for observable in report.observables:
         if observable.name in drawn:
-            groups.setdefault(_group(observable.name, report.geometry), []).append(_histogram(report, observable))
+            groups.setdefault(observable_group(observable.name, report.geometry), []).append(_histogram(report, observable))
     return groups
 
 
@@ -85,10 +62,11 @@ def curve_panels(report: Outcome) -> dict[str, list[Panel]]:
     for key in _drawn_curves(report):
         curve = report.reference.curves[key]
         others = {name: sample.curves[key] for name, sample in report.candidates.items()}
-        fits = {s.name: s.resolution for s in (report.reference, *report.candidates.values()) if s.resolution is not None}
+        best = told(report.reference.resolution)[-1]
+        fits = {s.name: s.resolution[best] for s in (report.reference, *report.candidates.values()) if best in s.resolution}
         figure = of_curves.curve_figure((report.reference.name, curve), others, fits=fits if key == RESOLUTION else None)
         panel = Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls"))
-        found.setdefault(_curve_group(key), []).append(panel)
+        found.setdefault(curve_group(key), []).append(panel)
     return {group: found[group] for group in (*CURVE_GROUPS, OTHER_CURVES) if group in found}
 
 
@@ -266,27 +244,6 @@ def _drawn_curves(report: Outcome) -> list[str]:
     largest = {n: max(_number(m[n]["chi2"]) if m[n]["chi2"] is not None else np.inf for m in metrics) for n in names}
     best = set(sorted(names, key=lambda n: largest[n], reverse=True)[:MOST_CURVES])
     return [n for n in names if n in best]
-
-
-def _group(name: str, geometry: Calorimeter | None) -> str:
-    if geometry is None:
-        return "Response"
-    together = next((words for start, words in SINGLE.items() if name.startswith(start)), None)
-    if together is not None:
-        return together
-    layer = max((n for n in geometry.layer_names if name.endswith(f"_{n}")), key=len, default=None)
-    if layer is None:
-        return "Whole shower"
-    kind = name[: -len(layer) - 1]
-    for start, words in (("mean_", "Energy-weighted mean"), ("width_", "Shower width")):
-        if kind.startswith(start):
-            axis = kind.removeprefix(start)
-            return f"{words} in {GREEK.get(axis, axis)}"
-    return GROUPS.get(kind, _words(kind))
-
-
-def _curve_group(name: str) -> str:
-    return next((group for group, parts in CURVE_GROUPS.items() if any(re.search(p, name) for p in parts)), OTHER_CURVES)
 
 
 def _words(key: str) -> str:

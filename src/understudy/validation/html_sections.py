@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from understudy.validation import figures
-from understudy.validation.html_tables import MISSING, SIGNIFICANT, Cell, quantity
+from understudy.validation.html_tables import MISSING, SIGNIFICANT, Cell, probability, quantity
 from understudy.validation.outcome import Outcome
 
+CHANCE = 0.0027
+"""Probability beyond three standard deviations."""
 RESIDUAL = "residual_"
 """How the names of predicted minus true parameters begin."""
 
@@ -84,12 +86,13 @@ def fits_table(report: Outcome) -> Table | None:
         first = next(iter(found.values()))
         known = {"": first.get("reference"), "floor": first.get("floor"), **{n: f.get("candidate") for n, f in found.items()}}
         rows.append((key, {who: fit for who, fit in known.items() if fit}))
-    parameters = {n: v.get("unit", "") for _, known in rows for fit in known.values() for n, v in fit.items() if _is_number(v)}
+    units = {n: v.get("unit", "") for _, known in rows for fit in known.values() for n, v in fit.items() if _is_number(v)}
+    parameters = dict(sorted(units.items()))
     groups = [
         tuple(Line(_words(key) if i == 0 else "", who, _fit(fit, parameters)) for i, (who, fit) in enumerate(known.items()))
         for key, known in rows
     ]
-    heads = (*(figures.with_unit(n, unit) for n, unit in parameters.items()), "χ²/ndf")
+    heads = (*(figures.with_unit(n, unit.replace("sqrt(GeV)", "√GeV")) for n, unit in parameters.items()), "χ²/ndf", "p-value")
     return Table(heads, tuple(g for g in groups if g)) if any(groups) else None
 
 
@@ -98,8 +101,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _fit(fit: Mapping[str, Any], parameters: Mapping[str, str]) -> tuple[Cell, ...]:
-    cells = [Cell(_number(fit.get(name) or {})) for name in parameters]
-    return (*cells, Cell(MISSING if fit.get("chi2") is None else f"{fit['chi2']:.1f}/{fit.get('ndf', 0)}"))
+    cells = [Cell(_number(fit[name]) if name in fit else "") for name in parameters]
+    chi2, p_value = fit.get("chi2"), fit.get("p_value")
+    far = p_value is not None and p_value < CHANCE
+    text = MISSING if chi2 is None else f"{chi2:.1f}/{fit.get('ndf', 0)}"
+    return (*cells, Cell(text, far), Cell(probability(p_value), far))
 
 
 def _moments(report: Outcome, keys: list[str], heads: tuple[str, str, str, str]) -> Table:

@@ -126,7 +126,8 @@ class Comparison(_Part):
     """One candidate against the reference.
 
     `fits` holds under `resolution` the terms a/sqrt(E), b/E and c of the energy resolution (E in GeV, added in quadrature) of
-    `reference`, `candidate` and `floor`, and the candidate's `pulls`; it is empty where none could be fitted.
+    `reference`, `candidate` and `floor`, and the candidate's `pulls`, and under `resolution_with_b` the same with the term b
+    where `resolution` has none and does not describe the reference; it is empty where none could be fitted.
     `structure` and `neighbours` hold value and floor of the studies of cells and neighbours, `checks` the verdict's criteria
     (see `verdict.py`), `variety` the studies of single conditions (see `variety.py`) and `above_twice_floor` the observables
     that are still wrong, worst first (see `measure.above_twice_floor`); `paired` tells whether

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.events import Events
@@ -36,7 +36,8 @@ class Sample:
         moments: moments of the cells; None without a geometry.
         paired: its events are at the reference's conditions, row by row.
         neighbours: distances to training and reference; None where no training sample was given, and of the reference.
-        resolution: the fitted energy resolution; None where the incident energy is unknown or there are too few bins.
+        resolution: fits of the energy resolution by name (see `resolution_fit.fit_sample`); empty where the incident energy
+            is unknown or there are too few bins.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Sample:
     moments: CellMoments | None
     paired: bool = False
     neighbours: NeighbourStudy | None = None
-    resolution: ResolutionFit | None = None
+    resolution: Mapping[str, ResolutionFit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

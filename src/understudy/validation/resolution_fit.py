@@ -2,8 +2,10 @@ r"""The energy resolution as calorimeters are described by: stochastic, noise an
 
 $$\frac{\sigma(E)}{E} = \frac{a}{\sqrt{E}} \oplus \frac{b}{E} \oplus c \qquad (E \text{ in GeV})$$
 
-added in quadrature (Particle Data Group, "Calorimeters"). The noise term $b$ is fitted only where electronic noise was
-added to the cells. A bin holds events of different energies, so that the points are compared with the square root of
+added in quadrature (Particle Data Group, "Calorimeters"). The noise term $b$ is fitted where electronic noise was added to the
+cells. Thresholds without noise act in the same way: what they take away, some hundreds of MeV of an ATLAS-like cluster, hardly
+depends on the energy, and $a \oplus c$ is then far from the points. Where it does not describe the reference, a second fit
+that has $b$ stands beside it. A bin holds events of different energies, so that the points are compared with the square root of
 
 $$a^2 \langle 1/E \rangle + b^2 \langle 1/E^2 \rangle + c^2,$$
 
@@ -29,6 +31,10 @@ TERMS = {"a": "sqrt(GeV)", "b": "GeV", "c": ""}
 """The parameters and their units."""
 CURVE = "resolution_vs_energy"
 """The curve that is fitted."""
+USUAL, WITH_B = "resolution", "resolution_with_b"
+"""Names of the fits: with the terms that the settings ask for, and with `b` whatever they say."""
+UNLIKELY = 1e-4
+"""Probability of the reference's chi-squared below which the second fit is given as well."""
 _POWERS = {"a": 1, "b": 2, "c": 0}
 
 
@@ -127,8 +133,8 @@ def inverse_power(energy: Array, edges: Array, power: int, weights: Array | None
     return np.bincount(index, w * e**-power, len(edges) - 1) / np.where(total > 0, total, np.nan)
 
 
-def fit_sample(curves: Mapping[str, Curve], energy: Array, events: Events, noise_term: bool) -> ResolutionFit | None:
-    """Fit of a sample's central resolution; None where it has no such curve.
+def fit_sample(curves: Mapping[str, Curve], energy: Array, events: Events, noise_term: bool) -> dict[str, ResolutionFit]:
+    """Fits of a sample's central resolution by name: `USUAL`, and `WITH_B` where that has no `b`; those that can be made.
 
     Args:
         curves: the sample's curves by name.
@@ -137,10 +143,18 @@ def fit_sample(curves: Mapping[str, Curve], energy: Array, events: Events, noise
         noise_term: fit `b` as well.
     """
     if CURVE not in curves:
-        return None
+        return {}
     seen = slice(None) if events.mask is None else events.mask
     weights = None if events.weights is None else events.weights[seen]
-    return fit_resolution(curves[CURVE], energy[seen], weights, noise_term)
+    asked = {USUAL: noise_term} if noise_term else {USUAL: False, WITH_B: True}
+    found = {name: fit_resolution(curves[CURVE], energy[seen], weights, term) for name, term in asked.items()}
+    return {name: fit for name, fit in found.items() if fit is not None}
+
+
+def told(reference: Mapping[str, ResolutionFit]) -> list[str]:
+    """Names of the fits that are worth telling: the second one where the first does not describe the reference."""
+    poor = USUAL in reference and reference[USUAL].p_value < UNLIKELY
+    return [name for name in (USUAL, WITH_B) if name == USUAL or (poor and name in reference)]
 
 
 def pulls(reference: ResolutionFit, other: ResolutionFit) -> dict[str, float]:
@@ -151,11 +165,14 @@ def pulls(reference: ResolutionFit, other: ResolutionFit) -> dict[str, float]:
 
 
 def compare_fits(
-    reference: ResolutionFit | None, floor: ResolutionFit | None, candidate: ResolutionFit | None
+    reference: Mapping[str, ResolutionFit], floor: Mapping[str, ResolutionFit], candidate: Mapping[str, ResolutionFit]
 ) -> dict[str, dict[str, Any]]:
     """What `metrics.json` has under `fits`: the fits that could be made and the candidate's pulls."""
-    known = {n: f for n, f in (("reference", reference), ("floor", floor), ("candidate", candidate)) if f is not None}
-    found: dict[str, Any] = {name: fit.plain() for name, fit in known.items()}
-    if reference is not None and candidate is not None:
-        found["pulls"] = pulls(reference, candidate)
-    return {"resolution": found} if found else {}
+    found: dict[str, dict[str, Any]] = {}
+    for name in told(reference):
+        known = {n: f[name] for n, f in (("reference", reference), ("floor", floor), ("candidate", candidate)) if name in f}
+        if known:
+            found[name] = {n: fit.plain() for n, fit in known.items()}
+        if {"reference", "candidate"} <= set(known):
+            found[name]["pulls"] = pulls(known["reference"], known["candidate"])
+    return found
