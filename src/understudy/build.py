@@ -23,7 +23,7 @@ from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
-from understudy.transforms.base import Chain, Projection, check_sample
+from understudy.transforms.base import Chain, Projection, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
 from understudy.validation.settings import ValidationSettings
 
@@ -118,5 +118,5 @@ def training_batch(stage: Stage, events: Events) -> Batch:
     stage.encoder.fit(conditions, weights)
     stage.transforms.fit(target, conditions, weights)
     with torch.no_grad():
-        response, features = stage.transforms(target, conditions), stage.encoder(conditions)
+        response, features = in_pieces(stage.transforms, target, conditions), stage.encoder(conditions)
     return Batch(response, features, weights, torch.arange(len(events)), conditions)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 Tensors = Mapping[str, Tensor]
 """Conditions by block name: `(n,)` or `(n, *shape)`, physical units."""
+PIECE = 8192
+"""Events that are transformed together where there are many."""
 
 
 class Fitted(nn.Module):
@@ -123,8 +125,11 @@ class Chain(Transform):
         self.transforms = nn.ModuleList(transforms)
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
-        for transform in self:
-            response = transform.fit(response, conditions, weights)(response, conditions)
+        last = len(self.transforms) - 1
+        for number, transform in enumerate(self):
+            transform.fit(response, conditions, weights)
+            if number < last:
+                response = in_pieces(transform, response, conditions)
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
         for transform in self:
@@ -144,6 +149,22 @@ class Chain(Transform):
 
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.transforms)  # type: ignore[arg-type]
+
+
+def in_pieces(transform: Transform, response: Tensor, conditions: Tensors, rows: int = PIECE) -> Tensor:
+    """`transform(response, conditions)`, `rows` events at a time: the steps in between need no memory for a whole sample."""
+
+    def part(start: int) -> Tensor:
+        piece = slice(start, start + rows)
+        found: Tensor = transform(response[piece], {name: values[piece] for name, values in conditions.items()})
+        return found
+
+    first = part(0)
+    whole = first.new_empty((len(response), first.shape[1]))
+    whole[: len(first)] = first
+    for start in range(rows, len(response), rows):
+        whole[start : start + rows] = part(start)
+    return whole
 
 
 class Projection(nn.Module, ABC):
