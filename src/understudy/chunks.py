@@ -37,11 +37,12 @@ def claim(out: Path, plan: Mapping[str, Any], count: int) -> list[Path]:
 
 
 def join(files: Sequence[Path], out: Path, geometry: Calorimeter | None, provenance: Mapping[str, Any] | None = None) -> Path:
-    """Write the chunks' events into `out`, one chunk in memory at a time, and remove them."""
+    """Write the chunks' events into `out`, one chunk at a time, and remove them."""
     with storage.reader(files[0]) as first:
         schema = first.schema
     with storage.writer(out, schema, geometry, provenance) as file:
         for part in files:
-            file.append(storage.read(part))
+            with storage.reader(part) as source:
+                file.append_file(source)
     shutil.rmtree(files[0].parent)
     return out

@@ -143,8 +143,8 @@ def sample_bundle(
         sample_to_file(
             bundle, asked, out, seed=seed, chunk=chunk, workers=workers, progress=lambda done: step.advance(done, len(asked))
         )
-    flags = sum(int(part.aux["out_of_domain"].sum()) for part in storage.iterate(out))
-    return out, flags
+    with storage.reader(out, response=False) as file:
+        return out, sum(int(part.aux["out_of_domain"].sum()) for part in file.chunks())
 
 
 def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int) -> Events:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -110,6 +111,70 @@ def test_chunks_of_any_size_make_the_same_bytes_and_the_same_events(tmp_path_fac
     assert_same(Events.concatenate(parts), events)
 
 
+FLAT = Schema(
+    (Block("incident_energy", "MeV", minimum=0.0), Block("phi", "rad")),
+    (Block("showers", "MeV", shape=(7,), minimum=0.0),),
+    (Block("species", kind="categorical"),),
+)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize("cuts", [(1000, 2000), (500,), (700, 1200), (10,)])
+@pytest.mark.parametrize("weights", [True, False])
+def test_files_joined_have_the_bytes_of_their_events_written_at_once(tmp_path, suffix, cuts, weights):
+    rng = np.random.default_rng(1)
+    events = Events(
+        FLAT,
+        {"incident_energy": rng.exponential(1e4, 2345), "phi": rng.random(2345)},
+        {"showers": rng.random((2345, 7)) * (rng.random((2345, 7)) < 0.3)},
+        weights=rng.normal(size=2345) if weights else None,
+        aux={"species": rng.integers(0, 3, 2345)},
+    )
+    whole = storage.write(tmp_path / f"whole{suffix}", events)
+    bounds = (0, *cuts, 2345)
+    parts = [storage.write(tmp_path / f"{a}.h5", events[a:b]) for a, b in itertools.pairwise(bounds)]
+    joined = tmp_path / f"joined{suffix}"
+    with storage.writer(joined, FLAT) as file:
+        for part in parts:
+            with storage.reader(part) as source:
+                file.append_file(source)
+        assert len(file) == 2345
+    assert sha256(joined) == sha256(whole)
+
+
+def test_a_foreign_file_is_converted_when_it_is_joined(tmp_path):
+    energies, showers = np.ones((500, 1), np.float32), np.ones((500, 7), np.float32)
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        for name, values in (("incident_energies", energies), ("showers", showers)):
+            stored = file.create_dataset(name, data=values, chunks=(500, values.shape[1]), compression="gzip", compression_opts=4)
+            stored.attrs["unit"] = "GeV"
+    with storage.reader(tmp_path / "foreign.h5") as source, storage.writer(tmp_path / "own.h5", source.schema) as file:
+        file.append_file(source)
+    assert np.all(storage.read(tmp_path / "own.h5")["showers"] == 1000)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_jagged_files_are_joined_too(tmp_path, suffix):
+    events = made(1200)
+    parts = [storage.write(tmp_path / f"{a}.h5", events[a:b]) for a, b in ((0, 500), (500, 1200))]
+    with storage.writer(tmp_path / f"joined{suffix}", SCHEMA) as file:
+        for part in parts:
+            with storage.reader(part) as source:
+                file.append_file(source)
+    assert_same(storage.read(tmp_path / f"joined{suffix}"), events)
+
+
+def test_a_file_without_weights_does_not_join_one_with(tmp_path):
+    def join():
+        with storage.writer(tmp_path / "out.h5", SCHEMA) as file:
+            for plain in (False, True):
+                with storage.reader(storage.write(tmp_path / f"{plain}.h5", made(500, plain=plain))) as source:
+                    file.append_file(source)
+
+    with pytest.raises(ValueError, match="all or none of the appended events"):
+        join()
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".npz"])
 def test_equal_events_give_equal_bytes_in_another_process(tmp_path, suffix):
     first = sha256(storage.write(tmp_path / f"a{suffix}", storage.read(storage.write(tmp_path / f"z{suffix}", made(30)))))
@@ -179,7 +244,7 @@ def test_the_hdf5_layout_is_that_of_the_calochallenge(tmp_path):
         assert file["incident_energies"].shape == (20, 1)
         assert file["showers"].shape == (20, 7)
         assert file["showers"].dtype == file["incident_energies"].dtype == np.float32
-        assert (file["showers"].compression, file["showers"].shuffle, file["showers"].chunks) == ("gzip", True, (500, 7))
+        assert (file["showers"].compression, file["showers"].shuffle, file["showers"].chunks) == ("gzip", False, (500, 7))
         assert file["incident_energies"].attrs["unit"] == "MeV"
         assert file["momentum"].attrs["columns"] == "px py pz"
         assert file["species"].dtype == np.int64

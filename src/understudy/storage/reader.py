@@ -48,7 +48,7 @@ class Reader(ABC):
             header = self._header()
             self.geometry: Calorimeter | None = header.geometry if header else None
             self.provenance: Mapping[str, Any] = header.provenance if header else {}
-            self._own = header is not None
+            self.own = header is not None
             self._has_response = response and (header is None or header.response)
             self.schema = self._chosen(schema or (header.schema if header else None), conditions)
             self._n = self._checked_length()
@@ -85,6 +85,11 @@ class Reader(ABC):
     def chunk(self) -> int:
         """Events read at a time by default: at most 4000, or about 32 MiB."""
         return 8 * layout.rows_per_chunk(self.schema)
+
+    @property
+    def parts(self) -> tuple[bool, bool, bool]:
+        """Whether the events have a response, weights and a mask."""
+        return bool(self._has_response and self.schema.response), self._vector_there("weights"), self._vector_there("mask")
 
     def read(self, start: int = 0, stop: int | None = None) -> Events:
         """The events from `start` up to `stop`, checked."""
@@ -173,7 +178,7 @@ class Reader(ABC):
         if block.kind == "jagged":
             return self._jagged(key, start, stop)
         values = self._take(key, start, stop)
-        scale = 1.0 if self._own else layout.factor(self.columns[key])
+        scale = 1.0 if self.own else layout.factor(self.columns[key])
         return values if scale == 1.0 else values * np.float64(scale)
 
     def _jagged(self, key: str, start: int, stop: int) -> Any:

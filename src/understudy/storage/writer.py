@@ -17,6 +17,7 @@ from understudy.geometry import Calorimeter
 from understudy.schema import Array, Block, Schema
 from understudy.storage import layout
 from understudy.storage.layout import Header
+from understudy.storage.reader import Reader
 
 
 class Writer(ABC):
@@ -113,12 +114,7 @@ class Writer(ABC):
             raise ValueError(f"{self.path}: the appended events have another schema than the file; use one file per schema")
         if len(events) == 0:
             return
-        parts = (bool(events.response), events.weights is not None, events.mask is not None)
-        if self._parts is None:
-            self._parts = parts
-            self._create_all()
-        elif parts != self._parts:
-            raise ValueError(f"{self.path}: either all or none of the appended events must have a response, weights or a mask")
+        self._begin((bool(events.response), events.weights is not None, events.mask is not None))
         start = 0
         while start < len(events):
             stop = min(start + self._rows - self._n % self._rows, len(events))
@@ -127,6 +123,19 @@ class Writer(ABC):
             start = stop
             if self._n % self._rows == 0:
                 self._flush()
+
+    def append_file(self, source: Reader) -> None:
+        """Add all events of an open file at the end; errors as of `append`."""
+        for events in source.chunks():
+            self.append(events)
+
+    def _begin(self, parts: tuple[bool, bool, bool]) -> None:
+        """Create the data sets if these are the first events, which have a response, weights and a mask or not."""
+        if self._parts is None:
+            self._parts = parts
+            self._create_all()
+        elif parts != self._parts:
+            raise ValueError(f"{self.path}: either all or none of the appended events must have a response, weights or a mask")
 
     def _create_all(self) -> None:
         for block, name in self._stored():
