@@ -16,6 +16,8 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
     for stage in data["stages"]:
         if stage["model"]["kind"] != "library":
             stage["training"] = {"epochs": 2, "batch_size": 50, "score_every": 1}
+        if "warm_up" in stage["model"]:
+            stage["model"]["warm_up"] = 1
         for network in (stage["model"].get(part) for part in ("generator", "critic", "network")):
             if isinstance(network, dict) and "channels" in network:
                 network["channels"] = [max(4, c // 16) for c in network["channels"]]

@@ -1,6 +1,9 @@
 """The generator of rectified normals: its moments in closed form, its start, and its noise."""
 
+import math
+
 import torch
+from scipy.stats import norm
 
 from understudy.networks.rectified import Rectified
 
@@ -53,3 +56,21 @@ def test_every_cell_has_noise_of_its_own():
 def test_weights_depend_on_the_generator_alone():
     assert torch.equal(a_network().last.weight, a_network().last.weight)
     assert not torch.equal(a_network().last.weight, a_network(rng=torch.Generator().manual_seed(9)).last.weight)
+
+
+def test_the_likelihood_is_that_of_a_censored_normal():
+    network = a_network().eval()
+    g = torch.Generator().manual_seed(4)
+    latent, features = torch.randn(20, 4, generator=g), torch.randn(20, 3, generator=g)
+    cells = torch.relu(torch.randn(20, 5, generator=g))
+    with torch.no_grad():
+        found = network.log_likelihood(cells, latent, features)
+        mean, spread = (v.double().numpy() for v in network.moments(latent, features))
+    expected = [
+        sum(
+            norm.logpdf(y, m, s) + 0.5 * math.log(2 * math.pi) if y > 0 else norm.logcdf(0, m, s)
+            for y, m, s in zip(*rows, strict=True)
+        )
+        for rows in zip(cells.double().numpy(), mean, spread, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), rtol=1e-4, atol=1e-4)

@@ -91,7 +91,7 @@ def line_up(model: Model, turns: Sequence[Turn], streams: Sequence[Batches], rou
     """One player per turn, in order.
 
     Raises:
-        ValueError: two turns of one name, a turn without parameters, or repeats below one.
+        ValueError: two turns of one name, a turn without parameters, repeats below one, or a turn that is never played.
     """
     if len({turn.name for turn in turns}) != len(turns):
         raise ValueError(
@@ -102,6 +102,11 @@ def line_up(model: Model, turns: Sequence[Turn], streams: Sequence[Batches], rou
             raise ValueError(
                 f"turn {turn.name!r} of {type(model).__name__} has {len(turn.parameters)} parameters and {turn.repeats} repeats;"
                 " both must be at least one"
+            )
+        if rounds and not turn.rounds(rounds):
+            raise ValueError(
+                f"turn {turn.name!r} of {type(model).__name__} would begin after {turn.first:,} rounds, but the training has"
+                f" {rounds:,}; train for more epochs or on more events, or shorten what is played before it"
             )
     trainable = {id(p): p for t in turns for p in t.parameters} | {id(p): p for p in model.parameters() if p.requires_grad}
     return [

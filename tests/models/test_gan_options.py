@@ -1,0 +1,150 @@
+"""What a GAN may be asked for besides the paper's game: a warm-up, clipped weights, a critic that is not told the conditions."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+
+from understudy.models.base import Batch, Optimiser
+from understudy.models.gan import GAN
+from understudy.training.loop import TrainingInterrupted, TrainingSettings, train
+from understudy.training.players import line_up
+
+DENSE = {"kind": "dense", "layers": 1, "width": 8}
+RECTIFIED = {"kind": "rectified", "layers": 1, "width": 8}
+WARM_UP = 7
+SETTINGS = TrainingSettings(epochs=6, batch_size=10, score_every=1, checkpoint_seconds=1e9, device="cpu", threads=1)
+"""4 rounds per epoch of 80 events, at two critic steps."""
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def data(n=80):
+    conditions = torch.rand(n, 2, generator=generator(1))
+    response = torch.relu(torch.randn(n, 3, generator=generator(2)) + 2 * conditions[:, :1])
+    return Batch(response, conditions, torch.rand(n, generator=generator(3)) + 0.5, torch.arange(n))
+
+
+class Stopping(GAN):
+    """Is interrupted when it has been asked for so many losses of its generator, the warm-up's included."""
+
+    def __init__(self, stop_in=-1, **words):
+        given = {"critic": DENSE, "generator": RECTIFIED, "noise": 2, "critic_steps": 2, "warm_up": WARM_UP, **words}
+        super().__init__(feature_size=2, response_size=3, rng=generator(), **given)
+        self.stop_in = stop_in
+
+    def _ask(self):
+        self.stop_in -= 1
+        if self.stop_in == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def likelihood_loss(self, batch, generator):
+        self._ask()
+        return super().likelihood_loss(batch, generator)
+
+    def generator_loss(self, batch, generator):
+        self._ask()
+        return super().generator_loss(batch, generator)
+
+
+def score(model):
+    with torch.no_grad():
+        drawn = model.sample(torch.randn(50, model.noise_size, generator=generator(4)), torch.full((50, 2), 0.5))
+    return {"score": float((drawn.mean(0) - 1).abs().sum())}
+
+
+def trained(folder, model=None, **words):
+    model = model or Stopping()
+    return model, train(model, data(), SETTINGS, seed=3, directory=folder, score=score, **words)
+
+
+def test_before_the_game_the_warm_up_alone_is_played(tmp_path):
+    _, result = trained(tmp_path)
+    assert result.rounds == 24
+    for row in result.history:
+        played = row["round"]
+        game = max(0, played - WARM_UP)
+        assert row["updates"] == {"warm-up": min(played, WARM_UP), "critic": 2 * game, "generator": game}
+
+
+def test_the_critic_stays_as_it_was_until_the_game_begins(tmp_path):
+    before = {k: v.clone() for k, v in Stopping().state_dict().items()}
+    for stop, moved in ((WARM_UP, False), (1, True)):
+        model = Stopping(stop_in=stop)
+        with pytest.raises(TrainingInterrupted):
+            trained(tmp_path, model, resume=True)
+        now = model.state_dict()
+        assert any(not torch.equal(v, now[k]) for k, v in before.items() if k.startswith("critic.")) is moved
+        assert any(not torch.equal(v, now[k]) for k, v in before.items() if k.startswith("generator."))
+
+
+def test_a_training_that_is_interrupted_in_the_warm_up_and_in_the_game_ends_the_same(tmp_path):
+    whole, expected = trained(tmp_path / "whole")
+    for stop in (3, 4, 1, 5):  # in the warm-up, at its end, at the first round of the game, later
+        with pytest.raises(TrainingInterrupted):
+            trained(tmp_path / "parts", Stopping(stop_in=stop), resume=True)
+    model, result = trained(tmp_path / "parts", resume=True)
+    assert [r["updates"] for r in result.history] == [r["updates"] for r in expected.history]
+    assert [r["losses"] for r in result.history] == [r["losses"] for r in expected.history]
+    assert [r["score"] for r in result.history] == [r["score"] for r in expected.history]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_schedules_stretch_over_the_rounds_in_which_a_turn_is_played():
+    model = Stopping()
+    players = line_up(model, model.turns(), [None] * 3, 24)
+    assert {p.turn.name: p.updates for p in players} == {
+        "warm-up": WARM_UP,
+        "critic": 2 * (24 - WARM_UP),
+        "generator": 24 - WARM_UP,
+    }
+
+
+def test_a_warm_up_that_leaves_no_round_for_the_game_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="turn 'critic' of Stopping would begin after 24 rounds, but the training has 24; train"):
+        trained(tmp_path, Stopping(warm_up=24))
+
+
+def test_the_warm_up_brings_the_cells_nearer_to_their_likelihood():
+    model, batch = Stopping(warm_up_optimiser=Optimiser(lr=1e-2)), data()
+    model.fit(batch.response, batch.conditions)
+    warm_up = model.turns()[0]
+    optimiser, g = warm_up.optimiser.build(warm_up.parameters), generator(5)
+    first = float(model.likelihood_loss(batch, generator(6)).detach())
+    for _ in range(200):
+        optimiser.zero_grad()
+        warm_up.loss(batch, g).backward()
+        optimiser.step()
+    assert float(model.likelihood_loss(batch, generator(6)).detach()) < first - 0.1
+
+
+def test_only_a_generator_with_a_likelihood_can_be_warmed_up():
+    with pytest.raises(ValueError, match="warm_up needs a generator that has a likelihood; choose the network 'rectified'"):
+        GAN(feature_size=2, response_size=3, generator=DENSE, warm_up=1)
+
+
+def test_clipping_bounds_the_critic_after_every_update_and_the_critic_alone(tmp_path):
+    model = Stopping(warm_up=0, penalty=None, clip_weights=0.05)
+    assert max(float(p.detach().abs().max()) for p in model.critic.parameters()) > 0.05
+    trained(tmp_path, model)
+    assert max(float(p.detach().abs().max()) for p in model.critic.parameters()) <= 0.05 * (1 + 1e-6)
+    assert max(float(p.detach().abs().max()) for p in model.generator.parameters()) > 0.05
+    assert [turn.after is None for turn in model.turns()] == [False, True]
+    assert all(turn.after is None for turn in Stopping(warm_up=0).turns())
+
+
+def test_a_critic_without_features_sees_the_response_alone():
+    model, told, batch = Stopping(critic_features=False), Stopping(), data()
+    other = batch.conditions.flip(0)
+    assert torch.equal(model.score(batch.response, batch.conditions), model.score(batch.response, other))
+    assert not torch.equal(told.score(batch.response, batch.conditions), told.score(batch.response, other))
+    inputs = [next(m for m in gan.critic.modules() if isinstance(m, torch.nn.Linear)).in_features for gan in (model, told)]
+    assert inputs == [3, 5]
+    noise = torch.randn(80, model.noise_size, generator=generator(7))
+    assert not torch.equal(model.sample(noise, batch.conditions), model.sample(noise, other))  # the generator is told
