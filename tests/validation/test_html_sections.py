@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,20 @@ def test_means_and_widths_and_closure_are_apart() -> None:
     assert model.cells[1].far
     assert model.cells[3].far
     assert html_sections.closure_table(outcome({"width_x": m})) is None
+
+
+def test_the_closure_of_a_regressors_own_run_is_a_table() -> None:
+    entry = {"unit": "mm", "bias": 0.5, "bias_error": 0.1, "width": 2.0, "width_error": 0.05, "central": 1.8}
+    found = {"residual_position_x": entry, "residual_momentum_px": {**entry, "unit": "", "bias": None, "bias_error": None}}
+    made = outcome({})
+    assert html_sections.reading_table(made) is None
+    table = html_sections.reading_table(replace(made, metrics={**made.metrics, "closure": found}))
+    assert table is not None
+    assert table.heads == ("bias", "width", "half of the central 68 %")
+    ((x,), (px,)) = table.groups
+    assert (x.label, px.label) == ("position x [mm]", "momentum px")
+    assert [c.text for c in x.cells] == ["0.50 ± 0.10", "2.00 ± 0.05", "1.80"]
+    assert [c.far for c in (*x.cells, px.cells[0])] == [True, False, False, False]
 
 
 def test_fits_of_all_samples_are_in_one_table() -> None:

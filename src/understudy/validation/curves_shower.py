@@ -66,7 +66,7 @@ def sparsity(events: Events, geometry: Calorimeter, edges: Array, layer: str | N
         edges,
         means.y,
         means.error,
-        label=f"fraction of cells above{where}",
+        label=f"cells above{where}",
         x_label="threshold",
         covariance=means.covariance,
         influence=means.influence,

@@ -97,6 +97,8 @@ def _scale_vertically(axes: Axes, curves: Sequence[Curve], scale: float) -> None
     if curves[0].logarithmic and len(above):
         axes.set_yscale("log")
         axes.set_ylim(0.5 * float(above.min()), 3.0 * float(above.max()))
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(numticks=6))
+        axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
 def label_energy_axis(axes: Axes, curve: Curve) -> None:

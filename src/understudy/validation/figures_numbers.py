@@ -117,7 +117,7 @@ def timing_figure(timing: Mapping[str, Any], size: tuple[float, float] = (4.6, 2
     """Milliseconds per event against the batch size, for each engine of the `timing` part of `metrics.json`."""
     with figures.styled():
         figure = Figure(size)
-        axes = figure.add_axes((0.15, 0.18, 0.82, 0.78))
+        axes = figure.add_axes((0.17, 0.18, 0.8, 0.78))
         for i, engine in enumerate(("torch", "onnx")):
             batches = sorted((int(b), _number(ms)) for b, ms in (timing.get(engine) or {}).items())
             if batches:
@@ -126,6 +126,10 @@ def timing_figure(timing: Mapping[str, Any], size: tuple[float, float] = (4.6, 2
         axes.set_yscale("log")
         axes.set_xlabel("batch size")
         axes.set_ylabel("time per event [ms]")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
+        axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axes.legend()
     return figure
 

@@ -11,6 +11,7 @@ from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.validation import figures
 from understudy.validation import figures_curves as of_curves
+from understudy.validation import figures_energy as of_energy
 from understudy.validation import figures_gallery as of_gallery
 from understudy.validation import figures_histograms as of_histograms
 from understudy.validation import figures_numbers as of_numbers
@@ -68,6 +69,19 @@ def curve_panels(report: Outcome) -> dict[str, list[Panel]]:
         panel = Panel(key, figures.svg(figure, f"{_words(key)}: {_names(report)}, with pulls"))
         found.setdefault(curve_group(key), []).append(panel)
     return {group: found[group] for group in (*CURVE_GROUPS, OTHER_CURVES) if group in found}
+
+
+def difference_panel(report: Outcome) -> Panel | None:
+    """True minus reconstructed against the true energy; None where the true energy is unknown or always the same."""
+    if report.geometry is None or "response" not in report.reference.values:
+        return None
+    samples = {
+        s.name: (scale_energy(s.events, report.geometry), s.values["response"], s.events.weights)
+        for s in (report.reference, *report.candidates.values())
+    }
+    figure = of_energy.difference_figure(samples)
+    alt = f"True minus reconstructed energy against the true energy: {_names(report)}"
+    return None if figure is None else Panel("difference", figures.png(figure, alt))
 
 
 def shower_panels(report: Outcome) -> list[Panel]:

@@ -84,8 +84,11 @@ def distances_figure(
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, 1.45 * axes.get_ylim()[1])
-        axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        if edges[-1] < 100 * edges[0]:
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        else:  # copies are as near as rounding
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(numticks=8))
         axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("distance to the nearest shower")

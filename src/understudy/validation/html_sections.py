@@ -65,6 +65,22 @@ def closure_table(report: Outcome) -> Table | None:
     return _moments(report, keys, ("bias", "difference of biases", "width", "ratio of widths")) if keys else None
 
 
+def reading_table(report: Outcome) -> Table | None:
+    """Bias and widths of what a regressor's own run predicts; None of any other run."""
+    found = report.metrics.get("closure") or {}
+    name = next(iter(report.candidates))
+    groups = []
+    for key, entry in found.items():
+        bias, error = entry["bias"], entry["bias_error"]
+        cells = (
+            Cell(quantity(bias, error), bias is not None and error is not None and abs(bias) > SIGNIFICANT * error),
+            Cell(quantity(entry["width"], entry["width_error"])),
+            Cell(quantity(entry["central"])),
+        )
+        groups.append((Line(figures.with_unit(_words(key), entry["unit"]), name, cells),))
+    return Table(("bias", "width", "half of the central 68 %"), tuple(groups)) if groups else None
+
+
 def variety_tables(report: Outcome) -> list[Table]:
     """Means and widths at each condition of the variety study."""
     found = []
