@@ -19,6 +19,7 @@ from understudy.validation.curves_shower import (
     ring_edges,
     shower_curves,
     sparsity,
+    spectrum,
     threshold_edges,
 )
 from understudy.validation.observables import evaluate
@@ -64,6 +65,30 @@ def test_sparsity_is_the_mean_fraction_above_each_threshold():
     assert (np.diff(found.y[np.isfinite(found.y)]) <= 0).all()
 
 
+def test_cells_are_counted_by_their_energy():
+    events = electrons(300, weights=np.random.default_rng(2).normal(1, 0.4, 300))
+    edges = threshold_edges(events, ECAL)
+    found = spectrum(events, ECAL, edges, LAYER)
+    assert found.name == "cell_energies"
+    for k in (4, 8, 12):
+        low, high = np.float32(edges[k]), np.float32(edges[k + 1])
+        counts = [sum(low < e <= high for e in row) for row in events["showers"]]
+        assert found.y[k] == pytest.approx(np.average(counts, weights=events.weights))
+    np.testing.assert_allclose(found.error, np.sqrt(np.diag(found.covariance)))
+
+
+def test_bins_begin_below_a_read_out_threshold():
+    events = electrons(100)
+    cut = events.with_response({"showers": np.where(events["showers"] > 60.0, events["showers"], 0.0)})
+    edges = threshold_edges(cut, ECAL)
+    faintest = cut["showers"][cut["showers"] > 0].min()
+    assert edges[0] == pytest.approx(faintest / 2)
+    assert edges[1] < faintest
+    assert np.isnan(spectrum(cut, ECAL, edges, LAYER).y[0])
+    nothing = events.with_response({"showers": np.zeros_like(events["showers"])})
+    np.testing.assert_allclose(threshold_edges(nothing, ECAL)[[0, -1]], [0.01, 0.1])
+
+
 def test_fractions_above_by_hand():
     cells = np.array([[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 0.0, 0.0]], np.float32)
     np.testing.assert_array_equal(fractions_above(cells, np.array([0.0, 1.0, 4.0])), [[0.75, 0.5, 0.0], [0.5, 0.5, 0.5]])
@@ -75,7 +100,10 @@ def test_layers_of_several_have_a_sparsity_each():
     cells = np.random.default_rng(1).gamma(0.2, 100.0, (50, 89))
     events = Events(schema, {"incident_energy": np.full(50, 1e4)}, {"showers": cells})
     found = {c.name: c for c in shower_curves(events, geometry, threshold_edges(events, geometry))}
-    assert set(found) == {"sparsity_vs_threshold", *(f"sparsity_{n}_vs_threshold" for n in geometry.layer_names)}
+    names = geometry.layer_names
+    assert set(found) == {
+        "sparsity_vs_threshold", *(f"sparsity_{n}_vs_threshold" for n in names), *(f"cell_energies_{n}" for n in names)
+    }  # fmt: skip
     sizes = [layer.n_cells for layer in geometry.layers]
     parts = np.array([found[f"sparsity_{n}_vs_threshold"].y[5] for n in geometry.layer_names])
     assert found["sparsity_vs_threshold"].y[5] == pytest.approx(parts @ sizes / 89)
@@ -248,7 +276,7 @@ def test_paired_samples_keep_what_events_contribute():
     events = electrons(300)
     bins = Bins.of(events, ECAL, 3)
     lines = every_curve(events, ECAL, bins, np.random.default_rng(1), evaluate(events, ECAL), paired=True)
-    for name in ("sparsity_vs_threshold", "lateral_profile", "s_curve_x", "linearity_vs_energy"):
+    for name in ("sparsity_vs_threshold", "cell_energies", "lateral_profile", "s_curve_x", "linearity_vs_energy"):
         assert lines[name].influence.shape == (300, len(lines[name].y))
         assert compare_curves(lines[name], lines[name])["chi2"] == 0
 

@@ -247,6 +247,7 @@ def test_observables_of_several_layers_are_grouped_by_quantity(name: str, group:
         ("offset_x_vs_slope", "Impact point and direction"),
         ("lateral_profile", "Profiles"),
         ("sparsity_vs_threshold", "Profiles"),
+        ("cell_energies_middle", "Profiles"),
         ("width_x_rear_vs_energy", "Shower shape against the energy"),
     ],
 )

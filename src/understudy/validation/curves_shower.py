@@ -1,7 +1,9 @@
-r"""Curves of the cells: sparsity against the threshold, and the lateral profile.
+r"""Curves of the cells: sparsity against the threshold, the spectrum of cell energies, and the lateral profile.
 
 Sparsity is the mean fraction of cells with more than an energy $t$ against $t$ (fig. 5 of V. Chekalina et al., "Generative
-Models for Fast Calorimeter Simulation: the LHCb case", arXiv:1812.01319). The lateral profile is the mean energy per area,
+Models for Fast Calorimeter Simulation: the LHCb case", arXiv:1812.01319). The spectrum is the mean number of cells per event in
+bins of their energy: what sparsity adds up, so that a gap above a read-out threshold shows. The lateral profile is
+the mean energy per area,
 
 $$\rho_k = \Big\langle \frac{F(R_{k+1}) - F(R_k)}{\pi (R_{k+1}^2 - R_k^2)} \Big\rangle,$$
 
@@ -28,10 +30,14 @@ RINGS = 10
 
 
 def threshold_edges(events: Events, geometry: Calorimeter) -> Array:
-    """Bin edges [MeV], logarithmic from `FAINTEST` to the hottest cell of the reference; a bin's threshold is its middle."""
+    """Bin edges [MeV] up to the hottest cell of the reference; a bin's threshold is its middle.
+
+    They begin at half the energy of the reference's faintest cell, which a read-out threshold may put far above `FAINTEST`.
+    """
     cells = shower_cells(events, geometry)[_detected(events)]
     largest = float(cells.max(initial=0.0))
-    return np.geomspace(FAINTEST, max(largest, 10 * FAINTEST), THRESHOLDS + 1)
+    low = max(FAINTEST, 0.5 * float(np.min(cells, initial=largest, where=cells > 0)))
+    return np.geomspace(low, max(largest, 10 * low), THRESHOLDS + 1)
 
 
 def ring_edges(layer: Layer) -> Array:
@@ -41,7 +47,7 @@ def ring_edges(layer: Layer) -> Array:
 
 
 def shower_curves(events: Events, geometry: Calorimeter, thresholds: Array, paired: bool = False) -> list[Curve]:
-    """Sparsity of the whole shower and of each layer of several, and the lateral profile of each layer in mm.
+    """Sparsity of the whole shower and of each layer of several; spectrum of each layer, and lateral profile of each in mm.
 
     Args:
         events: a sample.
@@ -52,6 +58,7 @@ def shower_curves(events: Events, geometry: Calorimeter, thresholds: Array, pair
     found = [sparsity(events, geometry, thresholds, None, paired)]
     if len(geometry.layers) > 1:
         found += [sparsity(events, geometry, thresholds, layer.name, paired) for layer in geometry.layers]
+    found += [spectrum(events, geometry, thresholds, layer, paired) for layer in geometry.layers]
     return found + [lateral_profile(events, geometry, layer, paired) for layer in geometry.layers if planar(layer)]
 
 
@@ -68,6 +75,29 @@ def sparsity(events: Events, geometry: Calorimeter, edges: Array, layer: str | N
         means.error,
         label=f"cells above{where}",
         x_label="threshold",
+        covariance=means.covariance,
+        influence=means.influence,
+        logarithmic=True,
+    )
+
+
+def spectrum(events: Events, geometry: Calorimeter, edges: Array, layer: Layer, paired: bool = False) -> Curve:
+    """Mean number of a layer's cells per event in bins of their energy; empty where fewer than ten events have such a cell.
+
+    The hottest cell of the reference, at the last edge, counts as above it.
+    """
+    valid = _detected(events)
+    cells = cells_of(events, geometry, layer.name)[valid]
+    counts = -np.diff(fractions_above(cells, edges), axis=1) * layer.n_cells
+    means = row_means(counts, events.weights, valid, paired, rare=True)
+    name, where = ("", "") if len(geometry.layers) == 1 else (f"_{layer.name}", f" in {layer.name.replace('_', ' ')}")
+    return Curve(
+        f"cell_energies{name}",
+        edges,
+        means.y,
+        means.error,
+        label=f"cells per event{where}",
+        x_label="cell energy",
         covariance=means.covariance,
         influence=means.influence,
         logarithmic=True,

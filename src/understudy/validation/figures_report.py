@@ -29,7 +29,7 @@ from understudy.validation.resolution_fit import CURVE as RESOLUTION
 from understudy.validation.resolution_fit import told
 
 MOST_HISTOGRAMS = 48
-MOST_CURVES = 40
+MOST_CURVES = 48
 """Observables and curves that are drawn; of more, those farthest above their floor. The tables list all."""
 NEIGHBOURS = 5
 CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}

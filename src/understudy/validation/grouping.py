@@ -27,7 +27,7 @@ CURVE_GROUPS = {
     "Regressor closure": ("^residual_",),
     "Energy": ("^response_", "^resolution", "difference", "^linearity"),
     "Impact point and direction": ("^s_curve", "_vs_impact$", "_vs_slope$"),
-    "Profiles": ("_profile", "_vs_threshold$"),
+    "Profiles": ("_profile", "_vs_threshold$", "^cell_energies"),
 }
 """Groups of curves by patterns of their names."""
 OTHER_CURVES = "Shower shape against the energy"
