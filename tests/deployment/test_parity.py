@@ -64,15 +64,19 @@ def test_a_steep_transform_and_a_vector_are_judged_by_what_moves_them():
 def test_how_far_a_response_moves_is_that_of_the_models_numbers(surrogate, events):
     import torch
 
-    from understudy.deployment.parity import TOLERANCE, _rounding
+    from understudy.deployment.parity import DRAWN_STEP, TOLERANCE, _rounding
     from understudy.surrogate import as_tensors
 
     noise = torch.randn(len(events), surrogate.noise_size, generator=torch.Generator().manual_seed(1))
     given = as_tensors({b.name: events.conditions[b.name] for b in surrogate.schema.given})
+    told = as_tensors(events.conditions)  # the cells' energy sum too, which is then not drawn
     with torch.inference_mode():
-        moved = _rounding(surrogate, noise, given)
-        stage, rest, known = surrogate.until_last(noise, given)
+        moved, drawn = _rounding(surrogate, noise, told), _rounding(surrogate, noise, given)
+        stage, rest, known = surrogate.until_last(noise, told)
         fractions = stage.model.sample(rest, stage.encoder(known))
+        response = surrogate.before_projections(noise, given)
     typical = fractions.square().mean(0).sqrt()  # the response is the fractions times the cells' energy sum
     expected = TOLERANCE * torch.maximum(fractions, typical) * known["total_energy"][:, None]
     np.testing.assert_allclose(moved, expected.numpy(), rtol=0.2, atol=2e-7 * float(known["total_energy"].max()))
+    np.testing.assert_allclose(drawn, DRAWN_STEP * response.numpy(), rtol=0.5, atol=2e-6 * float(known["total_energy"].max()))
+    assert drawn.sum() > 2 * moved.sum()

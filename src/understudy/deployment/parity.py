@@ -24,6 +24,10 @@ from understudy.surrogate import Surrogate, as_tensors
 from understudy.transforms.base import Tensors
 
 TOLERANCE = 1e-5
+NOISE_STEP = 3e-6
+"""An engine's rounding may be that of noise which is larger or smaller by this part; some tens of float32's resolution."""
+DRAWN_STEP = 5e-5
+"""Relative rounding of a condition that a stage before has drawn, from features that may be far outside."""
 TOGETHER = 1e-4
 """The sum of all absolute differences may be this part of the sum of all numbers."""
 
@@ -99,18 +103,26 @@ def _check_together(before: Array, exported: Array) -> None:
 
 
 def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array:
-    """How far the response moves, `(n, d)`, when each number of the last model moves by the tolerance.
+    """How far the response moves, `(n, d)`, when what it comes from moves by rounding.
 
-    That is relative to the number, or to its root mean square over the events: the rounding of a sum goes with its terms. Deep
-    convolutions, sums of sums of thousands of terms, say how much more they need (`rounding`).
+    Each number of the last model moves by the tolerance, relative to itself or to its root mean square over the events: the
+    rounding of a sum goes with its terms. Deep convolutions, sums of sums of thousands of terms, say how much more they need
+    (`rounding`). Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by
+    `NOISE_STEP`: such a stage can be steep.
     """
-    stage, noise, known = surrogate.until_last(noise, conditions)
-    drawn = stage.model.sample(noise, stage.encoder(known))
+    here = surrogate.before_projections(noise, conditions)
+    stage, rest, known = surrogate.until_last(noise, conditions)
+    drawn = stage.model.sample(rest, stage.encoder(known))
     allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in stage.model.modules())
     step = allowed * torch.maximum(drawn.abs(), drawn.square().mean(0, keepdim=True).sqrt())
-    here, above, below = (stage.transforms.inverse(drawn + f * step, known) for f in (0.0, 1.0, -1.0))
-    moved: Array = torch.maximum((above - here).abs(), (below - here).abs()).numpy()
-    return moved
+    moved = [stage.transforms.inverse(drawn + sign * step, known) for sign in (1.0, -1.0)]
+    if len(surrogate.stages) > 1:
+        for sign in (1.0, -1.0):
+            moved.append(surrogate.before_projections((1.0 + sign * NOISE_STEP) * noise, conditions))
+            other = {k: v if k in conditions else (1.0 + sign * DRAWN_STEP) * v for k, v in known.items()}
+            moved.append(stage.before_projections(rest, other))
+    farthest: Array = torch.stack([(values - here).abs() for values in moved]).amax(0).numpy()
+    return farthest
 
 
 def _scale(schema: Schema, packed: Array) -> Array:
