@@ -16,7 +16,7 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
     for stage in data["stages"]:
         if stage["model"]["kind"] != "library":
             stage["training"] = {"epochs": 2, "batch_size": 50, "score_every": 1}
-        if "warm_up" in stage["model"]:
+        if stage["model"].get("warm_up"):
             stage["model"]["warm_up"] = 1
         for network in (stage["model"].get(part) for part in ("generator", "critic", "network")):
             if isinstance(network, dict) and "channels" in network:
