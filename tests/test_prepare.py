@@ -64,3 +64,29 @@ def test_a_response_that_does_not_fit_the_geometry_is_refused():
 def test_unknown_derived_condition():
     with pytest.raises(ValueError, match="no derived condition 'pt'; there are total_energy"):
         derived("pt")
+
+
+def test_the_energies_of_layers_are_sums_after_the_cuts_one_column_per_layer():
+    prepared = Preparation(SMALL, None, [projection()], ["layer_energies", "total_energy"])(showers(), BIG)
+    energies = prepared["layer_energies"]
+    assert energies.shape == (40, 4)
+    for column, name in enumerate(SMALL.layer_names):
+        expected = [sum(float(x) for x in row[SMALL.slices[name]]) for row in prepared["showers"]]
+        np.testing.assert_allclose(energies[:, column], expected, rtol=1e-5)
+    np.testing.assert_allclose(energies.sum(1), prepared["total_energy"], rtol=1e-5)
+    block = prepared.schema.block("layer_energies")
+    assert (block.derived, block.unit, block.shape, block.columns) == (True, "MeV", (4,), SMALL.layer_names)
+    assert Preparation(SMALL, None, (), ["layer_energies"]).schema(showers().schema).block("layer_energies") == block
+
+
+def test_events_are_selected_where_every_layer_is_inside():
+    every = Preparation(SMALL, None, (), ["layer_energies"])(showers(), BIG)["layer_energies"]
+    kept = Preparation(SMALL, None, (), ["layer_energies"], {"layer_energies": (0.0, float(np.median(every.max(1))))})
+    energies = kept(showers(), BIG)["layer_energies"]
+    assert 0 < len(energies) < len(every)
+    assert energies.max() <= np.median(every.max(1))
+
+
+def test_energies_of_layers_need_a_geometry():
+    with pytest.raises(ValueError, match="layer_energies needs to know the layers of the response; name its geometry"):
+        Preparation(None, None, (), ["layer_energies"])(showers())

@@ -189,6 +189,10 @@ def test_the_exported_encoder_agrees() -> None:
         ({"eta": "periodic"}, "needs a positive period"),
         ({"eta": "periodic:turn"}, "needs a positive period"),
         ({"eta": "log:2"}, "takes no argument, found '2'"),
+        ({"eta": "log1p"}, "log1p of 'eta' needs its shift, a number above 0, as in log1p:30, found ''"),
+        ({"eta": "log1p:-3"}, "needs its shift, a number above 0"),
+        ({"eta": "log1p:inf"}, "needs its shift, a number above 0"),
+        ({"eta": "log1p:much"}, "needs its shift, a number above 0"),
         ({"spot": "direction"}, "direction needs a momentum"),
         ({"face": "standardise"}, "'face' is image and cannot be encoded by 'standardise'; choose box-cox:SHIFT or raw"),
         ({"face": "box-cox"}, "box-cox of 'face' needs its shift, an energy above 0, as in box-cox:0.1, and.*found ''"),
@@ -249,3 +253,19 @@ def test_an_image_keeps_its_zeros_and_its_power_is_that_of_the_cells_that_are_no
     x = face.clone().requires_grad_()
     encoder({"face": x}).sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+def test_a_logarithm_above_a_shift_takes_zeros() -> None:
+    schema = Schema((Block("layer_energies", "MeV", shape=(2,), columns=("front", "back")),))
+    values = torch.tensor([[0.0, 5e4], [30.0, 0.0], [300.0, 7.0], [0.0, 90.0]])
+    encoder = FeatureEncoder({"layer_energies": "log1p:30"}, schema).fit({"layer_energies": values})
+    assert encoder.names == ("log1p(layer_energies[front])", "log1p(layer_energies[back])")
+    expected = []
+    for column in values.T.tolist():
+        logs = [math.log(1 + x / 30) for x in column]
+        mean = sum(logs) / 4
+        width = math.sqrt(sum((v - mean) ** 2 for v in logs) / 4)
+        expected.append([(v - mean) / width for v in logs])
+    torch.testing.assert_close(encoder({"layer_energies": values}), torch.tensor(expected).T, rtol=1e-4, atol=1e-5)
+    below = encoder({"layer_energies": torch.tensor([[-5.0, -1.0]])})
+    torch.testing.assert_close(below, encoder({"layer_energies": torch.zeros(1, 2)}))
