@@ -45,13 +45,26 @@ def test_whatever_a_network_draws_layers_hold_their_energy_and_cells_pass_their_
 
 
 def test_a_layer_that_is_drawn_without_a_cell_has_its_energy_in_the_highest():
-    y = torch.full((1, 89), -2.0)
+    y = torch.full((1, 89), -5.0)
     y[0, 4], y[0, 60] = -0.5, 3.0
     energies = torch.tensor([[500.0, 0.0, 2e4, 0.0]])
     x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
     assert float(x[0, 4]) == pytest.approx(500)
     assert float(x[0, 60]) == pytest.approx(2e4)
     assert int((x > 0).sum()) == 2
+
+
+def test_no_cells_are_lacking_just_above_the_threshold_where_energies_are_scaled():
+    """Cells drawn smoothly across their thresholds stay smooth there, whatever the layer is scaled by."""
+    g = torch.Generator().manual_seed(3)
+    y = torch.rand(4000, 89, generator=g) * 6 - 4
+    energies = sums(torch.where(y > 0, LEAST * y.exp(), 0.0)) * (1 + 0.2 * torch.randn(4000, 4, generator=g)).clamp(min=0.5)
+    energies = energies.clamp(min=250.0)
+    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
+    middle = x[:, GEOMETRY.slices["strips"]].flatten() / 60.0
+    logs = middle[middle > 0].log()
+    counts = torch.histc(logs, bins=10, min=0.0, max=0.5)
+    assert float(counts[0]) > 0.8 * float(counts[4:].mean())
 
 
 def test_the_whole_showers_energy_serves_as_well():

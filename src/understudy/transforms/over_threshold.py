@@ -3,9 +3,11 @@ r"""Cells that pass a read-out threshold, as a power above it, with the energy o
 $$y_c = \begin{cases} \big((x_c / t_c)^p - 1\big) / p & x_c \ge t_c \\ 0 & \text{else} \end{cases}$$
 
 with $t_c$ the threshold of the cell; $p = 0$ is the logarithm. It is the transform of Box and Cox with the threshold in place of
-a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0. In the inverse whatever is not
-above 0 is an empty cell, and the cells of each layer are brought to the layer's energy, which is given; a cell that falls
-below its threshold thereby is emptied, and the others take its energy. The highest cell of a layer always remains.
+a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0. In the inverse the cells of
+each layer are brought to the layer's energy, which is given. Which cells pass their thresholds is decided by the energies
+that they then have: numbers just below 0 are cells just below their threshold, and may pass when the layer is scaled up, as
+others fall below when it is scaled down; otherwise cells just above threshold would be too few. A cell that does not pass is
+empty, and the others take its energy. The highest cell of a layer always remains.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from understudy.transforms.functions import expm1, log1p
 
 JUST_ABOVE = 1e-3
 """Where the highest cell of a layer is put that holds energy, but was drawn without any cell."""
+LEAST = 1 - 1e-6
+"""Part of its threshold that a cell must reach, but for rounding."""
+TINY = 1e-6
+"""Of its threshold to the power: as low as a cell goes."""
 LARGEST = 25.0
 """Logarithms of a cell over its threshold are cut here, at 7e10, before its layer is brought to its energy."""
 SQUARINGS = {1.0: 0, 0.5: 1, 0.25: 2, 0.125: 3}
@@ -97,28 +103,31 @@ class OverThreshold(Transform):
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         energy = condition(conditions, self.by).to(response.dtype)
         y = self._by_layer(_with_a_cell, response)
-        cells = self._to(torch.where(y > 0, self.least * self._over(y.clamp(min=0.0)), 0.0), energy)
-        highest = self._by_layer(_highest, cells)
-        return self._to(torch.where(highest | (cells >= self.least), cells, 0.0), energy)
+        drawn = torch.where(y != 0, self.least * self._over(y), 0.0)
+        highest = self._by_layer(_highest, drawn)
+        hit = highest | (self._to(drawn, y > 0, energy) >= LEAST * self.least)
+        cells = self._to(drawn, hit, energy)
+        hit = highest | (hit & (cells >= LEAST * self.least))  # none more: what is left can only be scaled up
+        return self._to(torch.where(hit, cells, 0.0), hit, energy)
 
     def _over(self, y: Tensor) -> Tensor:
-        """$x_c / t_c = (1 + p y_c)^{1/p}$ of learned cells from 0 on, cut at `LARGEST`."""
+        """$x_c / t_c = (1 + p y_c)^{1/p}$ of learned cells, cut at `LARGEST`; below zero it goes on, down to empty cells."""
         if self.power in SQUARINGS:
-            x = (1 + self.power * y).clamp(max=math.exp(LARGEST * self.power))
+            x = (1 + self.power * y).clamp(0.0, math.exp(LARGEST * self.power))
             for _ in range(SQUARINGS[self.power]):
                 x = x * x
             return x
-        logarithm = log1p(self.power * y) / self.power if self.power else y
-        return logarithm.clamp(max=LARGEST).exp()
+        logarithm = log1p((self.power * y).clamp(min=TINY - 1)) / self.power if self.power else y
+        return logarithm.clamp(-LARGEST, LARGEST).exp()
 
     def _by_layer(self, function: Callable[[Tensor], Tensor], cells: Tensor) -> Tensor:
         """A function of each layer's cells, side by side."""
         found = [function(cells[:, part]) for part in self.slices]
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
-    def _to(self, cells: Tensor, energy: Tensor) -> Tensor:
-        """Cells with each layer's sum at its energy."""
-        factors = ratio(energy, self._by_layer(_sum, cells))
+    def _to(self, cells: Tensor, hit: Tensor, energy: Tensor) -> Tensor:
+        """All cells times what brings those of each layer that are hit to the layer's energy."""
+        factors = ratio(energy, self._by_layer(_sum, torch.where(hit, cells, 0.0)))
         return cells * (factors if len(self.slices) == 1 else factors[:, self.layer])
 
 
@@ -128,9 +137,8 @@ def _sum(layer: Tensor) -> Tensor:
 
 
 def _with_a_cell(layer: Tensor) -> Tensor:
-    """Learned cells of a layer `(n, k)`, raised so that its highest one is above zero where none is."""
-    top = layer.amax(1, keepdim=True)
-    return layer + torch.where(top > 0, 0.0, JUST_ABOVE - top)
+    """Learned cells of a layer `(n, k)`, the highest one raised above zero where none is."""
+    return torch.where(_highest(layer) & (layer <= 0), JUST_ABOVE, layer)
 
 
 def _highest(layer: Tensor) -> Tensor:
