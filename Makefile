@@ -52,6 +52,8 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/gflash_against_geant4.py --speed
+	$(BIN)/python benchmarks/ecal_speed.py --batch 1 100 --rounds 5
+	$(BIN)/python benchmarks/million_showers.py --showers 20000
 	@if [ -n "$$G4LEDATA$$GEANT4_DATA_DIR" ]; then \
 	  $(BIN)/python benchmarks/geant4_testem3.py && $(BIN)/python benchmarks/gflash_against_geant4.py --geant4 1000; \
 	else echo "Geant4's data are not set (G4LEDATA): its measurements are left out"; fi
