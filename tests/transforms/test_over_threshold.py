@@ -61,10 +61,12 @@ def test_no_cells_are_lacking_just_above_the_threshold_where_energies_are_scaled
     energies = sums(torch.where(y > 0, LEAST * y.exp(), 0.0)) * (1 + 0.2 * torch.randn(4000, 4, generator=g)).clamp(min=0.5)
     energies = energies.clamp(min=250.0)
     x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
-    middle = x[:, GEOMETRY.slices["strips"]].flatten() / 60.0
-    logs = middle[middle > 0].log()
+    strips = x[:, GEOMETRY.slices["strips"]].flatten() / 60.0
+    logs = strips[strips > 0].log()
     counts = torch.histc(logs, bins=10, min=0.0, max=0.5)
-    assert float(counts[0]) > 0.8 * float(counts[4:].mean())
+    # a cell that is only just above cannot stay there: counting it in scales its layer down by its part of the energy
+    assert float(counts[0]) > 0.65 * float(counts[4:].mean())
+    assert float(counts[1:3].min()) > 0.88 * float(counts[4:].mean())
 
 
 def test_the_whole_showers_energy_serves_as_well():

@@ -32,6 +32,8 @@ JUST_ABOVE = 1e-3
 """Where the highest cell of a layer is put that holds energy, but was drawn without any cell."""
 LEAST = 1 - 1e-6
 """Part of its threshold that a cell must reach, but for rounding."""
+PASSES = 2
+"""Times that it is decided which cells pass, each with the energies that the last decision gave them."""
 TINY = 1e-6
 """Of its threshold to the power: as low as a cell goes."""
 LARGEST = 25.0
@@ -105,7 +107,9 @@ class OverThreshold(Transform):
         y = self._by_layer(_with_a_cell, response)
         drawn = torch.where(y != 0, self.least * self._over(y), 0.0)
         highest = self._by_layer(_highest, drawn)
-        hit = highest | (self._to(drawn, y > 0, energy) >= LEAST * self.least)
+        hit = y > 0
+        for _ in range(PASSES):
+            hit = highest | (self._to(drawn, hit, energy) >= LEAST * self.least)
         cells = self._to(drawn, hit, energy)
         hit = highest | (hit & (cells >= LEAST * self.least))  # none more: what is left can only be scaled up
         return self._to(torch.where(hit, cells, 0.0), hit, energy)
