@@ -53,10 +53,16 @@ def surrogate(recipe: Any, events: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, surrogate: Any, recipe: Any) -> Path:
-    """The bundle of that surrogate."""
-    from understudy.deployment.bundle import write_bundle
+def graphs(tmp_path_factory: pytest.TempPathFactory, surrogate: Any) -> Any:
+    """The ONNX graphs of that surrogate."""
     from understudy.deployment.export import export_graphs
 
-    folder = tmp_path_factory.mktemp("deployment")
-    return write_bundle(folder / "bundle", surrogate, recipe, export_graphs(surrogate, folder))
+    return export_graphs(surrogate, tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, surrogate: Any, recipe: Any, graphs: Any) -> Path:
+    """The bundle of that surrogate."""
+    from understudy.deployment.bundle import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("deployment") / "bundle", surrogate, recipe, graphs)

@@ -8,7 +8,6 @@ import pytest
 
 from small import small
 from understudy.deployment.bundle import load_bundle, load_needs, write_bundle
-from understudy.deployment.export import export_graphs
 from understudy.files import sha256, write_json, write_text
 from understudy.needs import check_same_events, fulfil, pin, simulated_before
 from understudy.recipe import Recipe
@@ -103,6 +102,16 @@ def test_a_run_on_another_file_is_refused(tmp_path, doer):
         check_same_events(done, "0" * 64)
 
 
+def test_a_bundle_without_its_run_knows_the_file_that_it_was_trained_on(tmp_path, surrogate, graphs):
+    trained = Recipe.from_dict(small(name="first"))
+    data = {"name": "showers.h5", "sha256": "1" * 64}
+    folder = write_bundle(tmp_path / "bundle", surrogate, trained, graphs, data=data)
+    mine = pin(Recipe.from_dict(small(name="second", needs={"first": {"run": str(folder)}})))
+    check_same_events(mine, "1" * 64)
+    with pytest.raises(ValueError, match="its file of events has another sha256"):
+        check_same_events(mine, "2" * 64)
+
+
 def test_needs_in_a_circle_are_refused(tmp_path, doer):
     for name, other in (("a", "b"), ("b", "a")):
         words = small(name=name, needs={"x": {"recipe": str(tmp_path / f"{other}.yaml")}})
@@ -122,9 +131,10 @@ def test_what_is_not_there_is_named(tmp_path, doer):
         load_needs(lost)
 
 
-def test_a_bundle_is_whole_without_the_runs_that_it_was_made_from(tmp_path, doer, surrogate, events):
+def test_a_bundle_is_whole_without_the_runs_that_it_was_made_from(tmp_path, doer, surrogate, graphs):
     done = fulfil(recipe(tmp_path), tmp_path / "out", doer)
-    folder = write_bundle(tmp_path / "bundle", surrogate, done, export_graphs(surrogate, tmp_path))
+    folder = write_bundle(tmp_path / "bundle", surrogate, done, graphs)
+    assert json.loads((folder / "manifest.json").read_text())["data"] == {}
     shutil.rmtree(tmp_path / "out")
     assert load_bundle(folder, engine="torch").noise_size == load_bundle(folder).noise_size == surrogate.noise_size
     assert set(load_needs(done, folder)) == {"first"}

@@ -103,9 +103,10 @@ def run(
     with console.step("Exporting to ONNX"):
         graphs = export_graphs(trained.surrogate, place.path / "checkpoints")
     report = validate(recipe, trained, split, place, graphs, console)
+    data_used = {"name": split.name, "sha256": split.digest}
     with console.step("Writing the bundle"):
-        bundle = write_bundle(place.path / "bundle", trained.surrogate, recipe, graphs, report.metrics)
-    place.finish(data={"name": split.name, "sha256": split.digest}, training=trained.training)
+        bundle = write_bundle(place.path / "bundle", trained.surrogate, recipe, graphs, report.metrics, data_used)
+    place.finish(data=data_used, training=trained.training)
     return Run(place.path, recipe, trained.surrogate, report, bundle)
 
 

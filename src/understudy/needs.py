@@ -169,7 +169,7 @@ def _said(value: Any) -> str:
 
 
 def _digest(need: Need) -> str | None:
-    """sha256 of the file of events that a needed run was trained on; None where only its bundle is there."""
+    """sha256 of the file of events that a needed run was trained on, from its run or bundle; None where neither tells."""
     folder = Path(need.run or "")
     if not (folder / MANIFEST).is_file():
         return None

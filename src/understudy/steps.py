@@ -21,7 +21,7 @@ from understudy.journey import resolve, train, with_needs
 from understudy.production import described, produce, with_energies
 from understudy.recipe import Recipe
 from understudy.registry import Factory
-from understudy.rundir import RunDirectory
+from understudy.rundir import RunDirectory, read_manifest
 from understudy.sampling import sample_to_file
 from understudy.schema import Schema
 from understudy.splits import prepare
@@ -122,7 +122,7 @@ def export_run(run: Path, out: Path | None = None, *, console: Console) -> Path:
     surrogate, recipe, metrics = read_trained(run)
     with console.step("Exporting to ONNX"), tempfile.TemporaryDirectory() as folder:
         graphs = export_graphs(surrogate, Path(folder))
-        return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics)
+        return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics, read_manifest(run).get("data"))
 
 
 def sample_bundle(

@@ -10,6 +10,7 @@ from small import small
 from understudy import storage
 from understudy.console import Console
 from understudy.deployment.bundle import load_bundle
+from understudy.prepare import FROM_CONDITIONS, derived
 from understudy.recipes import shipped
 from understudy.steps import export_run, sample_bundle, train_only
 
@@ -44,6 +45,16 @@ def test_from_events_to_a_bundle_that_answers(name, tmp_path):
         assert (made["showers"] >= 0).all()
         assert (made["showers"].sum(1) > 0).mean() > 0.5  # hardly trained, and a soft photon may stay below every threshold
     assert np.isin(made["out_of_domain"], [0, 1]).all()
+    told = [b.name for b in bundle.schema.conditions if b.derived and b.name not in FROM_CONDITIONS]
+    if told:  # derived conditions that are given are used in place of drawn ones
+        given = {b.name: made[b.name] for b in bundle.schema.given}
+        energies = {name: derived(name, bundle.geometry)[1](made) for name in told}
+        answer = bundle.simulate({**given, **energies}, np.random.default_rng(1))
+        for name, asked_for in energies.items():
+            found = derived(name, bundle.geometry)[1](answer)
+            assert found.shape == asked_for.shape
+            assert (found <= asked_for * (1 + 1e-4) + 1e-3).all()  # thresholds take some away, where the transforms do not
+            assert found.sum() > 0
 
 
 def test_a_regressor_is_given_showers_to_read_and_no_gun_draws_them(tmp_path):

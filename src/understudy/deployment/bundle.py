@@ -44,6 +44,7 @@ def write_bundle(
     recipe: Recipe,
     graphs: Sequence[Graph],
     metrics: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a bundle, after checking that the graphs give what torch gives.
 
@@ -53,6 +54,7 @@ def write_bundle(
         recipe: what it was trained with.
         graphs: its exported graphs.
         metrics: the validation's metrics, if there was one.
+        data: `name` and `sha256` of the events that it was trained on. A run that needs it is then refused on other ones.
 
     Raises:
         ParityError: the exported graph differs from torch.
@@ -78,6 +80,7 @@ def write_bundle(
             "graphs": [g.to_dict() for g in graphs],
             "noise_size": surrogate.noise_size,
             "parity": parity.to_dict(),
+            "data": dict(data or {}),
             **description(surrogate),
             "files": {p.name: sha256(p) for p in sorted(partial.iterdir()) if p.is_file()},
         }

@@ -79,9 +79,7 @@ def check_regressor(surrogate: Surrogate, name: str, geometry: Calorimeter | Non
             " 'invert: true' and the model 'regressor'"
         )
     if surrogate.geometry != geometry:
-        mine, theirs = (
-            "no geometry" if g is None else f"geometry {g.name!r} ({g.n_cells} cells)" for g in (geometry, surrogate.geometry)
-        )
+        mine, theirs = _said(geometry), _said(surrogate.geometry)
         raise ValueError(
             f"the regressor {name!r} was trained on {theirs}, but this recipe has {mine}; train it on the same cells"
         )
