@@ -229,8 +229,8 @@ def report(machine: dict[str, Any], facts: dict[str, Any], results: list[dict[st
             f" {published / r['ms']:17.1f}"
         )
         if (r["stand-in"].split(" ")[0], r["engine"], r["batch"]) == GOAL[:3]:
-            word = "reached" if r["ms"] <= GOAL[3] else "NOT reached"
-            print(f"  the goal of {GOAL[3]} ms at batch {GOAL[2]} with ONNX Runtime on one core is {word}")
+            words = ["reached" if r[k] <= GOAL[3] else "NOT reached" for k in ("cpu_ms", "ms")]
+            print(f"  {GOAL[3]} ms on one core at batch {GOAL[2]}: {words[0]} in processor time, {words[1]} by the clock here")
     if "gpu" not in machine:
         print("torch finds no CUDA here: the GPU is left out (published 0.07 ms)")
 

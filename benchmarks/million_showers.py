@@ -77,7 +77,7 @@ def write_h5py(source: Path, out: Path) -> Spent:
     with h5py.File(source) as given, h5py.File(out, "w") as file:
         for name, data in given.items():
             settings = {k: getattr(data, k) for k in ("dtype", "chunks", "compression", "compression_opts", "shuffle")}
-            made = file.create_dataset(name, data.shape, **settings)
+            made = file.create_dataset(name, data.shape, maxshape=(None, *data.shape[1:]), **settings)
             for first in range(0, len(data), BLOCK):
                 values = data[first : first + BLOCK]
                 start, used = time.perf_counter(), time.process_time()
@@ -111,6 +111,9 @@ def measure(bundle: Path, showers: int, workers: int, folder: Path) -> bool:
     print(
         f"{size / 1e6:,.1f} MB on disk, {size / showers:,.0f} bytes a shower; {size / spent.wall / 1e6:.1f} MB/s while generating"
     )
+    with h5py.File(out) as file:
+        full = 100 * np.mean(file["showers"][:BLOCK] > 0)
+    print(f"{full:.0f} % of the cells hold energy, which is what compression depends on")
     print(
         f"peak memory of the largest process {peak:.2f} GiB"
         + f", of {processes} at most {processes * peak:.2f}" * (processes > 1)
