@@ -49,7 +49,7 @@ def test_resolved_recipe_says_every_default(words):
         (("split", "train"), 0.9, r"^recipe\.split: train, validation and test add up to 1\.4, more than 1$"),
         (("select",), {"total_energy": [5, 1]}, "the range of 'total_energy' goes from 5 to 1"),
         (("select",), {"total_energy": [5]}, r"^recipe\.select\.total_energy: entry '1' is missing"),
-        (("needs",), {"first": {"rn": "x"}}, r"^recipe\.needs\.first: the key 'run' is missing"),
+        (("needs",), {"first": {"rn": "x"}}, r"^recipe\.needs\.first: unknown key 'rn' \(did you mean 'run'\?\); allowed: run,"),
         (("baseline", "produces"), "total_energy", "the baseline produces 'total_energy'"),
         (("alternatives", "parametric-atlas"), "geant4-atlas-lar", "which is the reference's own kind"),
         (("seed",), -1, "seed"),

@@ -225,12 +225,15 @@ def explain(error: ValidationError, where: str, model: type[BaseModel] | None = 
 
 def _fields_at(model: type[BaseModel] | None, path: list[str]) -> list[str]:
     """Names of the fields of the model that `path` leads to inside `model`; empty if it leads to none."""
+    named = False  # whether the last step led to a mapping, whose next step is a name of the recipe's own
     for step in path:
-        if step.isdecimal():
+        if step.isdecimal() or named:
+            named = False
             continue
         if model is None or step not in model.model_fields:
             return []
-        model = _model_in(model.model_fields[step].annotation)
+        hint = model.model_fields[step].annotation
+        model, named = _model_in(hint), typing.get_origin(hint) is dict
     return [] if model is None else list(model.model_fields)
 
 
