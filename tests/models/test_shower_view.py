@@ -215,3 +215,18 @@ def test_another_number_of_cells_and_no_geometry_are_refused():
         ShowerView(1, None, doubled())
     with pytest.raises(RuntimeError, match="has no transforms"):
         ShowerView(1, builtin("atlas-em-89")).fit(Batch(torch.zeros(2, 89), torch.zeros(2, 1)))
+
+
+def test_a_cell_that_is_never_hit_in_the_training_split_is_seen_when_a_generated_shower_hits_it(photons):
+    stage, batch = photons
+    never = int((batch.response > 0).float().mean(0).argmin())
+    assert float(batch.response[:, never].max()) == 0
+    stray = batch.response.clone()
+    layer = stage.model.view.geometry.layer_of_cell[never]
+    of_layer = torch.as_tensor(stage.model.view.geometry.layer_of_cell == layer)
+    stray[:, of_layer] = torch.where(stray[:, of_layer] > 0, stray[:, of_layer], -5.0)
+    stray[:, never] = stray[:, of_layer].max(1).values.clamp(min=1.0)
+    with torch.no_grad():
+        moved = (stage.model.seen(stray, batch) - stage.model.seen(batch.response, batch)).abs()
+    hit = batch.response[:, of_layer].amax(1) > 0
+    assert float(moved[hit][:, never].median()) > 0.5  # where its layer has energy enough for it to pass

@@ -38,7 +38,9 @@ SHARPNESS = 10.0
 TINY = 1e-3
 """Added to a layer's energy [MeV] where it divides."""
 LEAST_SCALE = 1e-4
-"""Columns that vary less than this are shown as zero."""
+"""Numbers that vary less are constant in the training split: that a generated one differs has to be seen all the more."""
+UNEXPECTED = {"shapes": 1e-2, "shares": 1e-3}
+"""The width in which departures from a constant are shown; of the learned cells it is `least`."""
 AT_ONCE = 4096
 """Events looked at together in the fit, which bounds its memory."""
 LOOKED_AT = 20_000
@@ -179,27 +181,28 @@ class ShowerView(View):
         mean = torch.linalg.solve(normal, terms.T @ raw.double())
         rest = raw - (terms @ mean).float()
         spread = rest.std(0)
-        shown = spread > LEAST_SCALE
-        logs = torch.where(shown, (rest.square() + (LEAST_WIDTH * spread).square()).clamp(min=1e-30).log(), 0.0)
+        varies, floors = spread > LEAST_SCALE, self._floors(spread)
+        logs = torch.where(varies, (rest.square() + (LEAST_WIDTH * spread).square()).clamp(min=1e-30).log(), 0.0)
         width = torch.linalg.solve(normal, terms.T @ logs.double()) / 2
         unit = (rest / (terms @ width).float().clamp(-40.0, 40.0).exp()).square().mean(0).sqrt()
-        width[0] += torch.where(shown, unit, 1.0).clamp(min=1e-6).log()
+        width[0] += torch.where(varies, unit, floors).clamp(min=1e-6).log()
         shares = raw[:, -self.geometry.n_cells :].mean(0)
         self.mean, self.width = mean.float(), width.float()
-        self.scale, self.least_width = self._scales(shown, shares < self.faint), self._floors(spread)
+        self.scale, self.least_width = self._scales(shares < self.faint), floors
 
-    def _scales(self, shown: Tensor, faint: Tensor) -> Tensor:
-        """Weight of every column, 0 for those that do not vary."""
+    def _scales(self, faint: Tensor) -> Tensor:
+        """Weight of every column."""
         cells, shapes, shares = (torch.full((k,), w) for k, w in zip(self._columns, self.weights, strict=True))
         cells[faint.cpu()] *= self.faint_weight
         shares[faint.cpu()] = 0.0
-        return torch.cat([cells, shapes, shares]).to(shown.device) * shown
+        return torch.cat([cells, shapes, shares]).to(faint.device)
 
     def _floors(self, spread: Tensor) -> Tensor:
         """Least width of every column."""
-        floors = LEAST_WIDTH * spread
-        floors[: self.geometry.n_cells] = torch.clamp(floors[: self.geometry.n_cells], min=self.least)
-        return floors.clamp(min=1e-12)
+        cells, shapes, shares = torch.split(spread, list(self._columns))
+        constant = [torch.full_like(part, w) for part, w in zip((shapes, shares), UNEXPECTED.values(), strict=True)]
+        rest = [torch.where(p > LEAST_SCALE, LEAST_WIDTH * p, c) for p, c in zip((shapes, shares), constant, strict=True)]
+        return torch.cat([(LEAST_WIDTH * cells).clamp(min=max(self.least, LEAST_SCALE)), *rest])
 
     @property
     def _columns(self) -> tuple[int, int, int]:
