@@ -173,7 +173,8 @@ def test_what_geant4_refuses_is_quoted(monkeypatch, tmp_path):
         Geant4(tiny(), slopes=False).simulate(normal(1, 1000.0), np.random.default_rng(1))
 
 
-def test_a_killed_worker_is_replaced_once_and_the_result_is_the_same(monkeypatch):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV], ids=["killed", "crashed"])
+def test_a_worker_that_dies_is_replaced_once_and_the_result_is_the_same(monkeypatch, by):
     monkeypatch.setattr(geant4, "CHUNK", 10)
     expected = Geant4(tiny(), slopes=False, processes=1).simulate(normal(13, 100.0), np.random.default_rng(5))
     started, counts = [], []
@@ -187,7 +188,7 @@ def test_a_killed_worker_is_replaced_once_and_the_result_is_the_same(monkeypatch
     def progress(count):
         counts.append(count)
         if len(counts) == 3:
-            os.kill(started[0].process.pid, signal.SIGKILL)
+            os.kill(started[0].process.pid, by)
 
     monkeypatch.setattr(Pool, "_start", watched)
     simulator = Geant4(tiny(), slopes=False, processes=1, progress=progress)
@@ -205,7 +206,7 @@ def test_a_worker_that_is_killed_twice_is_an_error(monkeypatch):
         return simulate(worker, chunk, on_event)
 
     monkeypatch.setattr(Worker, "simulate", killed)
-    with pytest.raises(RuntimeError, match="killed twice"):
+    with pytest.raises(RuntimeError, match="killed twice, last by SIGTERM"):
         Geant4(tiny(), slopes=False, processes=1).simulate(normal(1, 100.0), np.random.default_rng(1))
 
 

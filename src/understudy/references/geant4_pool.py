@@ -46,7 +46,7 @@ class Chunk:
 
 
 class WorkerKilledError(RuntimeError):
-    """A worker process was ended from outside."""
+    """A worker process was ended by a signal: from outside, or by a crash."""
 
 
 def split(beam: NDArray[np.float64], size: int, generator: np.random.Generator) -> list[Chunk]:
@@ -101,9 +101,11 @@ class Worker:
 
     def _death(self) -> RuntimeError:
         code = self.process.wait()
-        if code in (-signal.SIGKILL, -signal.SIGTERM):
+        if code < 0 and code != -signal.SIGABRT:  # Geant4 itself aborts where it gives a reason: the same would happen again
+            name = signal.Signals(-code).name
             return WorkerKilledError(
-                "a Geant4 worker process was killed twice; check that there is enough memory for all processes"
+                f"a Geant4 worker process was killed twice, last by {name}, and so was not replaced again; check that there is"
+                " enough memory for all processes"
             )
         return RuntimeError(f"Geant4 stopped: {explain(self.log.read_text(errors='replace'))}")
 
