@@ -213,7 +213,7 @@ def test_another_number_of_cells_and_no_geometry_are_refused():
         ShowerView(1, builtin("atlas-em-89"), doubled()).extra(90)
     with pytest.raises(ValueError, match="needs to know where the cells sit; name the recipe's geometry"):
         ShowerView(1, None, doubled())
-    with pytest.raises(RuntimeError, match="has no transforms"):
+    with pytest.raises(RuntimeError, match="there are no transforms"):
         ShowerView(1, builtin("atlas-em-89")).fit(Batch(torch.zeros(2, 89), torch.zeros(2, 1)))
 
 

@@ -7,8 +7,8 @@ regressor reads without error, while real showers are read with its resolution. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import NonNegativeFloat
@@ -17,6 +17,7 @@ from torch import Tensor
 from understudy.geometry import Calorimeter
 from understudy.models.auxiliaries.base import Auxiliary
 from understudy.models.base import Batch, weighted_mean
+from understudy.models.learned_space import LearnedSpace
 from understudy.models.reading import Reading
 from understudy.registry import Given, register
 from understudy.schema import Schema
@@ -49,16 +50,11 @@ class RegressorLoss(Auxiliary):
         super().__init__()
         if transforms is None:
             raise ValueError("the regressor's loss needs the transforms that lead from the learned space to cells")
-        self._chain = (transforms,)  # inside a tuple it is no submodule
+        self.space = LearnedSpace(transforms)
         self.weight = weight
         self.reading = Reading(needs or {}, need, geometry, schema)
 
     def forward(self, response: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """A scalar for generated responses `(n, d)`."""
-        cells = self._chain[0].inverse(response.float(), batch.given)
+        cells = self.space.physical(response.float(), batch.given)
         return weighted_mean(self.reading.residual(cells, batch.given).square().mean(1), batch.weights)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._chain[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return applied  # type: ignore[no-any-return]

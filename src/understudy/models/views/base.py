@@ -9,12 +9,11 @@ The gradient penalty holds on lines between real and generated views.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Self
 
 from torch import Tensor, nn
 
 from understudy.models.base import Batch
+from understudy.models.learned_space import LearnedSpace
 from understudy.transforms.base import Chain, Tensors
 
 
@@ -22,13 +21,12 @@ class View(nn.Module, ABC):
     """`(n, d)` in the learned space to `(n, d + extra(d))`.
 
     Args:
-        transforms: the stage's chain, to get from the learned space to physical values. It belongs to the stage: it follows
-            the view from device to device, and is neither trained nor saved with it.
+        transforms: the stage's chain, to get from the learned space to physical values.
     """
 
     def __init__(self, transforms: Chain | None = None) -> None:
         super().__init__()
-        self._chain = (transforms,)  # inside a tuple it is no submodule
+        self.space = LearnedSpace(transforms)
 
     @abstractmethod
     def extra(self, response_size: int) -> int:
@@ -43,21 +41,8 @@ class View(nn.Module, ABC):
 
     def physical(self, response: Tensor, given: Tensors) -> Tensor:
         """Physical values `(n, D)` of a response in the learned space; RuntimeError where the view has no transforms."""
-        return self._transforms.inverse(response, given)
+        return self.space.physical(response, given)
 
     def learned(self, values: Tensor, given: Tensors) -> Tensor:
         """Physical values `(n, D)` in the learned space; RuntimeError where the view has no transforms."""
-        return self._transforms(values, given)  # type: ignore[no-any-return]
-
-    @property
-    def _transforms(self) -> Chain:
-        chain = self._chain[0]
-        if chain is None:
-            raise RuntimeError(f"{type(self).__name__} has no transforms to get from the learned space to physical values")
-        return chain
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self._chain[0] is not None:
-            self._chain[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return applied  # type: ignore[no-any-return]
+        return self.space.learned(values, given)
