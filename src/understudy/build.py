@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from understudy import geometry as geometries
+from understudy.canonical import CanonicalFrame
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
@@ -23,7 +24,7 @@ from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
-from understudy.transforms.base import Chain, Projection, check_sample, in_pieces
+from understudy.transforms.base import Chain, Projection, Tensors, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
 from understudy.validation.settings import ValidationSettings
 
@@ -73,7 +74,15 @@ def build_stage(
         transforms=transforms,
     )
     projections = build_projections(recipe, geometry) if stage.produces == RESPONSE and not recipe.invert else []
-    return Stage(stage.produces, encoder, transforms, model, projections)
+    return Stage(stage.produces, encoder, transforms, model, projections, build_frame(stage, schema, geometry))
+
+
+def build_frame(stage: StageRecipe, schema: Schema, geometry: Calorimeter | None) -> CanonicalFrame | None:
+    """The canonical frame that a stage asks for; ValueError where geometry or conditions do not have its symmetries."""
+    if stage.canonicalise is None:
+        return None
+    elements = stage.canonicalise.elements(geometry)
+    return CanonicalFrame(elements, geometry, schema)  # type: ignore[arg-type]
 
 
 def build_surrogate(
@@ -107,14 +116,15 @@ def target_of(stage: Stage, events: Events) -> Tensor:
 
 
 def training_batch(stage: Stage, events: Events) -> Batch:
-    """Fit a stage's encoder and transforms to the training split and return it as the model sees it."""
-    conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
+    """Fit a stage's encoder and transforms to the training split and return it as the model sees it, in the stage's frame."""
+    conditions: Tensors = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     weights = None
     if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one: check it first
         weights = torch.tensor(events.weights)
         check_sample("the training split", len(events), weights)
         weights = (weights / weights.mean()).to(torch.float32)
-    target = target_of(stage, events)
+    element, conditions = stage.canonical(conditions)
+    target = stage.turned(target_of(stage, events), element)
     stage.encoder.fit(conditions, weights)
     stage.transforms.fit(target, conditions, weights)
     with torch.no_grad():

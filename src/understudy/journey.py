@@ -195,8 +195,9 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     events = data.validation
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
-    features = stage.encoder(conditions)
-    truth = stage.transforms(target_of(stage, events), conditions)
+    element, seen = stage.canonical(conditions)
+    features = stage.encoder(seen)
+    truth = stage.transforms(stage.turned(target_of(stage, events), element), seen)
     physics = PhysicsScore(events, data.response_geometry) if stage.produces == RESPONSE else None
 
     def score(model: Model) -> Mapping[str, float]:
@@ -205,7 +206,7 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
             drawn = model.sample(noise.to(device), features.to(device)).cpu()
             if physics is None:
                 return {"score": binned_distance(truth, drawn, features[:, 0])}
-            response = stage.project(stage.transforms.inverse(drawn, conditions), conditions)
+            response = stage.project(stage.restored(stage.physical(drawn, seen), element), conditions)
         return physics.score(events.with_response(response.numpy()))
 
     return score

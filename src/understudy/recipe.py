@@ -30,7 +30,7 @@ from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory
-from understudy.symmetry import Augment
+from understudy.symmetry import Augment, Canonicalise
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
 
@@ -90,7 +90,8 @@ def _need(value: Any) -> Any:
 class StageRecipe(_Section):
     """One model: what it produces, from which features, in which space, and how it is trained.
 
-    `augment` enlarges its training split by images under the geometry's symmetries.
+    `augment` enlarges its training split by images under the geometry's symmetries; `canonicalise` brings each event to one of
+    its images, the same for all of them, and what is generated back.
     """
 
     produces: str = "response"
@@ -98,7 +99,17 @@ class StageRecipe(_Section):
     transforms: list[TransformEntry] = []
     model: ModelEntry
     augment: Augment | None = None
+    canonicalise: Canonicalise | None = None
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _symmetries_are_used_once(self) -> Self:
+        if self.augment is not None and self.canonicalise is not None:
+            raise ValueError(
+                f"the stage of {self.produces!r} has both 'augment' and 'canonicalise': in the canonical frame all images are"
+                " the same event; leave one out"
+            )
+        return self
 
 
 class Recipe(_Section):

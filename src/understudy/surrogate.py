@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from understudy.canonical import CanonicalFrame
 from understudy.conditions import condition_blocks, flagged
 from understudy.domain import Domain
 from understudy.events import Events
@@ -37,6 +38,7 @@ class Stage(nn.Module):
         transforms: physical to learned space of what it produces.
         model: draws in the learned space.
         projections: applied last, to physical values.
+        frame: where encoder, transforms and model live; the caller's own frame if None.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class Stage(nn.Module):
         transforms: Chain,
         model: Model,
         projections: Sequence[Projection] = (),
+        frame: CanonicalFrame | None = None,
     ) -> None:
         super().__init__()
         self.produces = produces
+        self.frame = frame
         self.encoder = encoder
         self.transforms = transforms
         self.model = model
@@ -56,8 +60,31 @@ class Stage(nn.Module):
 
     def before_projections(self, noise: Tensor, conditions: Tensors) -> Tensor:
         """Physical values `(n, d)` before thresholds and caps."""
-        drawn = self.model.sample(noise, self.encoder(conditions))
-        return self.transforms.inverse(drawn, conditions)
+        element, seen = self.canonical(conditions)
+        return self.restored(self.physical(self.model.sample(noise, self.encoder(seen)), seen), element)
+
+    def canonical(self, conditions: Tensors) -> tuple[Tensor | None, Tensors]:
+        """The conditions that encoder, transforms and model see, and the element of `frame` that leads to them."""
+        if self.frame is None:
+            return None, conditions
+        element = self.frame.element(conditions)
+        return element, self.frame.conditions(conditions, element)
+
+    def physical(self, drawn: Tensor, seen: Tensors) -> Tensor:
+        """What the model has drawn as physical values `(n, d)`, still in the frame of the conditions `seen`."""
+        return self.transforms.inverse(drawn, seen)
+
+    def restored(self, values: Tensor, element: Tensor | None) -> Tensor:
+        """Values `(n, d)` in the caller's frame; derived conditions are the same in all of them."""
+        if self.frame is None or element is None or self.produces != RESPONSE:
+            return values
+        return self.frame.back(values, element)
+
+    def turned(self, values: Tensor, element: Tensor | None) -> Tensor:
+        """Values `(n, d)` in the frame that the model sees; `restored` brings them back."""
+        if self.frame is None or element is None or self.produces != RESPONSE:
+            return values
+        return self.frame.to_canonical(values, element)
 
     def project(self, values: Tensor, conditions: Tensors) -> Tensor:
         """Apply the projections to `(n, d)`."""

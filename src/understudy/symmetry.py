@@ -34,6 +34,8 @@ TOLERANCE = 1e-6
 MOST = 8
 """Images of an event, itself included, unless a recipe asks for more."""
 _VECTORS = ("position", "momentum")
+_INVARIANT = ("layer_energies",)
+"""Conditions that stay although they are more than one number: cells are mapped onto cells of their own layer."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Symmetry:
             if block.name not in conditions:
                 continue
             if block.name not in _VECTORS:
-                if block.kind != "categorical" and not (block.width == 1 and block.unit == "MeV"):
+                scalar = block.width == 1 and block.unit == "MeV"
+                if not (scalar or block.kind == "categorical" or block.name in _INVARIANT):
                     raise ValueError(
                         f"it is not known how the symmetry {self.name!r} changes the condition {block.name!r}: energies stay,"
                         " position and momentum turn; leave the others out"
@@ -149,14 +152,7 @@ class Augment(BaseModel):
 
     def elements(self, geometry: Calorimeter | None) -> tuple[Symmetry, ...]:
         """The group that the recipe asks for, the identity first; ValueError if the geometry does not declare it."""
-        if geometry is None or not geometry.symmetries:
-            what = "no geometry" if geometry is None else f"the geometry {geometry.name!r}, which declares no symmetries"
-            raise ValueError(f"the training cannot be augmented: the recipe has {what}; leave out 'augment'")
-        known = {s.name: s for s in geometry.symmetries}
-        names = list(known) if self.symmetries == "all" else self.symmetries
-        if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"{geometry.name!r} has no symmetry {unknown[0]!r}; it has {', '.join(known)}")
-        found = group([known[name] for name in names])
+        found, names = declared_group(geometry, self.symmetries, "augment")
         if self.copies is not None and self.copies >= len(found):
             raise ValueError(
                 f"augment asks for {self.copies} images of each event, but {', '.join(names)} give {len(found) - 1}"
@@ -166,16 +162,55 @@ class Augment(BaseModel):
 
     def check(self, geometry: Calorimeter | None, schema: Schema) -> None:
         """ValueError unless events of `schema` have these images."""
-        for element in self.elements(geometry):
-            element.permutation(geometry)  # type: ignore[arg-type]
-            element.conditions({b.name: np.zeros((1, *b.shape)) for b in schema.conditions}, schema.conditions)
-        geometry.check_cells(schema.response_width)  # type: ignore[union-attr]
+        check_images(self.elements(geometry), geometry, schema)
+
+
+class Canonicalise(BaseModel):
+    """Symmetries that a stage need not learn: each event is brought to a canonical region first (see `canonical.py`).
+
+    Args:
+        symmetries: names of the geometry's symmetries, or `all`; what they generate together is used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symmetries: list[str] | Literal["all"] = "all"
+
+    def elements(self, geometry: Calorimeter | None) -> tuple[Symmetry, ...]:
+        """The group that the recipe asks for, the identity first; ValueError if the geometry does not declare it."""
+        return declared_group(geometry, self.symmetries, "canonicalise")[0]
+
+
+def declared_group(
+    geometry: Calorimeter | None, symmetries: Sequence[str] | Literal["all"], key: str
+) -> tuple[tuple[Symmetry, ...], Sequence[str]]:
+    """What the named symmetries of a geometry generate, the identity first, and their names.
+
+    Raises:
+        ValueError: the geometry does not declare them; names the recipe's `key`.
+    """
+    if geometry is None or not geometry.symmetries:
+        what = "no geometry" if geometry is None else f"the geometry {geometry.name!r}, which declares no symmetries"
+        raise ValueError(f"{key!r} needs symmetries: the recipe has {what}; leave out {key!r}")
+    known = {s.name: s for s in geometry.symmetries}
+    names = list(known) if symmetries == "all" else symmetries
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{geometry.name!r} has no symmetry {unknown[0]!r}; it has {', '.join(known)}")
+    return group([known[name] for name in names]), names
+
+
+def check_images(elements: Sequence[Symmetry], geometry: Calorimeter | None, schema: Schema) -> None:
+    """ValueError unless events of `schema` have these images."""
+    for element in elements:
+        element.permutation(geometry)  # type: ignore[arg-type]
+        element.conditions({b.name: np.zeros((1, *b.shape)) for b in schema.conditions}, schema.conditions)
+    geometry.check_cells(schema.response_width)  # type: ignore[union-attr]
 
 
 def group(generators: Sequence[Symmetry]) -> tuple[Symmetry, ...]:
     """Everything that the symmetries generate, the identity first."""
     if not generators:
-        raise ValueError("no symmetry is named; name one or more, or leave the augmentation out")
+        raise ValueError("no symmetry is named; name one or more, or leave the key out")
     first = generators[0]
     found = {((1, 0), (0, 1)): Symmetry("identity", ((1, 0), (0, 1)), first.centre, first.origin)}
     found |= {g.matrix: g for g in generators}
