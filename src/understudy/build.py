@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,9 +73,19 @@ def build_stage(
         geometry=geometry if stage.produces == RESPONSE else None,
         schema=schema,
         transforms=transforms,
+        produces=stage.produces,
+        words=(words := shared_words(stage, recipe)),
     )
     projections = build_projections(recipe, geometry) if stage.produces == RESPONSE and not recipe.invert else []
-    return Stage(stage.produces, encoder, transforms, model, projections, build_frame(stage, schema, geometry))
+    built = Stage(stage.produces, encoder, transforms, model, projections, build_frame(stage, schema, geometry))
+    built.words = words
+    return built
+
+
+def shared_words(stage: StageRecipe, recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says that a stage and another one that learns from it must have in common."""
+    own, whole = stage.model_dump(mode="json"), recipe.model_dump(mode="json", include={"geometry", "noise", "projections"})
+    return {key: own[key] for key in ("features", "transforms", "canonicalise")} | whole
 
 
 def build_frame(stage: StageRecipe, schema: Schema, geometry: Calorimeter | None) -> CanonicalFrame | None:
@@ -125,8 +136,9 @@ def training_batch(stage: Stage, events: Events) -> Batch:
         weights = (weights / weights.mean()).to(torch.float32)
     element, conditions = stage.canonical(conditions)
     target = stage.turned(target_of(stage, events), element)
-    stage.encoder.fit(conditions, weights)
-    stage.transforms.fit(target, conditions, weights)
+    if not stage.model.take_over(stage.encoder, stage.transforms):
+        stage.encoder.fit(conditions, weights)
+        stage.transforms.fit(target, conditions, weights)
     with torch.no_grad():
         response, features = in_pieces(stage.transforms, target, conditions), stage.encoder(conditions)
     return Batch(response, features, weights, torch.arange(len(events)), conditions)

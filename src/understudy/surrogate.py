@@ -8,6 +8,7 @@ response. The whole chain is one torch module, `forward(noise, conditions) -> re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ class Stage(nn.Module):
         projections: applied last, to physical values.
         frame: where encoder, transforms and model live; the caller's own frame if None.
     """
+
+    words: Mapping[str, Any] = MappingProxyType({})
+    """How a recipe says what a stage that learns from this one must share with it; empty where that is not known."""
 
     def __init__(
         self,

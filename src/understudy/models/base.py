@@ -131,6 +131,10 @@ class Model(nn.Module, ABC):
             given: conditions by block name in physical units.
         """
 
+    def take_over(self, encoder: nn.Module, transforms: nn.Module) -> bool:
+        """Fill the stage's encoder and transforms with constants of another run; False, as most models, to have them fitted."""
+        return False
+
     @abstractmethod
     def turns(self) -> tuple[Turn, ...]:
         """The turns of one round of training, in order; empty where nothing is trained."""
