@@ -29,6 +29,7 @@ from understudy.needs import fulfil, pin
 from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
 from understudy.repeated import check_variety, varieties
+from understudy.rivals import rivals
 from understudy.rundir import RunDirectory
 from understudy.splits import Data, prepare
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
@@ -245,16 +246,21 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             candidates[f"{recipe.name} given {', '.join(drawn)}"] = known
         if trained.baseline is not None:
             candidates[recipe.baseline_name] = trained.baseline.simulate(given, seeds.generator(recipe.seed, "baseline"))
+        others = rivals(recipe, data, candidates)
+        rng = {name: seeds.generator(recipe.seed, "samples") for name in others}  # the same noise for a student and its teacher
+        candidates |= {name: other.surrogate.simulate(given, rng[name]) for name, other in others.items()}
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
     test, floor, candidates = judged(recipe, data, candidates)
     with console.step("Sampling the same conditions again and again"):
         standins = {recipe.name: trained.surrogate}
         if trained.baseline is not None:
             standins[recipe.baseline_name] = trained.baseline
+        standins |= {name: other.surrogate for name, other in others.items()}
         repeated = varieties(recipe, standins, data)
     symmetries = kept_symmetries(recipe, trained.surrogate, data)
     with console.step("Timing on one thread"):
         timing = measure_timing(trained.surrogate, graphs[0].path, given)
+        costs = {name: other.cost(given) for name, other in others.items()}
     with console.step("Comparing with the reference") as step:
         report = compare(
             test,
@@ -267,6 +273,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             reference_name=data.name,
             timing=timing,
             training=trained.training,
+            costs=costs,
             history=trained.history,
             symmetries=symmetries,
             variety=repeated,

@@ -54,6 +54,7 @@ def compare(
     reference_name: str = "reference",
     timing: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    costs: Mapping[str, Mapping[str, Any]] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     variety: Sequence[Variety] = (),
     symmetries: Mapping[str, Any] | None = None,
@@ -73,6 +74,7 @@ def compare(
         reference_name: what the report calls the reference.
         timing: milliseconds per event of the main candidate, for `metrics.json`.
         training: what its training took, for `metrics.json`.
+        costs: `timing` and `training` of further candidates by name, as far as they are known.
         history: rows of its `history.json`, for the report.
         variety: many samples of single conditions beside reference events there.
         symmetries: how the main candidate keeps the geometry's symmetries (`symmetries.py`), for `metrics.json`.
@@ -88,6 +90,7 @@ def compare(
         study = _Study(chosen, geometry, train, settings, seed, progress, variety)
         samples = {name: study.sample(name, events, chosen.paired[name]) for name, events in chosen.candidates.items()}
         comparisons = {name: study.comparison(sample) for name, sample in samples.items()}
+    comparisons = {name: found.at_cost(**(costs or {}).get(name, {})) for name, found in comparisons.items()}
     main = next(iter(comparisons.values()))
     metrics = Metrics(
         **{**dict(main), "timing": timing, "training": training or None},

@@ -102,4 +102,9 @@ def _timing(report: Outcome) -> dict[str, Any] | None:
     known = {engine: {int(b): ms for b, ms in timing[engine].items()} for engine in ("torch", "onnx") if timing.get(engine)}
     batches = sorted({b for times in known.values() for b in times})
     engines = {engine: [times.get(b) for b in batches] for engine, times in known.items()}
-    return {**timing, "batches": batches, "engines": engines, "picture": panel.picture}
+    others = {
+        name: {engine: [times.get(str(b)) for b in batches] for engine in engines if (times := found["timing"].get(engine))}
+        for name, found in report.metrics["candidates"].items()
+        if found.get("timing")
+    }
+    return {**timing, "batches": batches, "engines": engines, "others": others, "picture": panel.picture}

@@ -152,6 +152,13 @@ class Comparison(_Part):
     verdict: Literal["pass", "fail"]
     reasons: list[str]
 
+    def at_cost(self, timing: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None) -> Self:
+        """The same with what the candidate costs, as far as it is known."""
+        times = TimingMetrics.model_validate(timing) if timing else self.timing
+        return self.model_copy(
+            update={"timing": times, "training": TrainingMetrics.model_validate(training) if training else self.training}
+        )
+
 
 class Metrics(Comparison):
     """The contents of `metrics.json`; `nulls` says by path why a number is missing.
