@@ -18,7 +18,7 @@ from understudy.files import sha256
 from understudy.recipe import Need, Recipe, read_yaml
 from understudy.rundir import MANIFEST, RECIPE, read_manifest
 
-SHARED = ("reference", "seed", "events", "noise", "projections", "derived", "select", "split")
+SHARED = ("reference", "seed", "events", "noise", "projections", "derived", "select", "split", "hold_out")
 """Keys that say which events there are, what they look like, and which of them are trained on."""
 
 Do = Callable[[Recipe, Path, bool, bool], Any]
@@ -156,7 +156,7 @@ def check_same_events(recipe: Recipe, digest: str) -> None:
 def _events(recipe: Recipe) -> dict[str, Any]:
     """All that decides which events a run is trained on, besides the content of a file."""
     words, split = recipe.to_dict(), recipe.split
-    keys = ["events", "derived", "select"] if recipe.select else ["events", "select"]
+    keys = ["events", "select", "hold_out", *(["derived"] if recipe.select else [])]
     found = {"split": {**words["split"], "seed": recipe.seed if split.seed is None else split.seed}}
     found |= {key: words[key] for key in keys}
     simulates = recipe.reference.kind != "file"

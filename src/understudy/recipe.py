@@ -51,6 +51,7 @@ class Split(_Section):
     """Fractions of the events; consecutive groups of `group` events (one seed each, say) stay together.
 
     `seed` divides them; the run's own if None. Runs of different seeds with one `split.seed` share their test events.
+    `train_events` leaves so many of the training events, by groups; validation and test events stay the same.
     """
 
     train: float = Field(0.7, gt=0, lt=1)
@@ -58,6 +59,7 @@ class Split(_Section):
     test: float = Field(0.2, gt=0, lt=1)
     group: int = Field(1, ge=1)
     seed: int | None = Field(None, ge=0)
+    train_events: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -134,6 +136,7 @@ class Recipe(_Section):
             is done first; pinned by content when it is run. Those that tell the conditions from the response (`invert`)
             say in the report what they read from the stand-in's response.
         split: fractions for training, validation and test.
+        hold_out: range per condition of the reference; events inside all of them are tested with and never trained on.
         stages: the models, in order; the last one produces the response.
         baseline: a model to beat, compared in the same report.
         validation: settings of the report.
@@ -155,6 +158,7 @@ class Recipe(_Section):
     invert: bool = False
     needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
     split: Split = Split()
+    hold_out: dict[str, tuple[float, float]] = {}
     stages: list[StageRecipe] = Field(min_length=1)
     baseline: StageRecipe | None = None
     validation: ValidationSettings = ValidationSettings()
@@ -176,7 +180,7 @@ class Recipe(_Section):
             raise ValueError(f"'alternatives' names {self.reference.kind!r}, which is the reference's own kind; rename it")
         return self
 
-    @field_validator("select")
+    @field_validator("select", "hold_out")
     @classmethod
     def _ranges_are_in_order(cls, select: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         for name, (low, high) in select.items():

@@ -16,6 +16,7 @@ from understudy.build import build_geometry, build_preparation, check_stages
 from understudy.closure import regressors
 from understudy.console import Console, Step
 from understudy.deployment.bundle import load_needs
+from understudy.division import check_hold_out, divide, mark
 from understudy.events import Events
 from understudy.files import atomic_path, sha256
 from understudy.geometry import Calorimeter
@@ -24,6 +25,7 @@ from understudy.plausible import check_plausible, check_projected
 from understudy.prepare import Preparation
 from understudy.recipe import Recipe
 from understudy.rundir import RunDirectory
+from understudy.schema import Array
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Data:
         geometry: where the cells sit.
         name: what the reference is called.
         digest: sha256 of the file of reference events.
+        held_out: which test events lie inside the region that is never trained on, `(len(test),)`; None without one.
     """
 
     train: Events
@@ -49,6 +52,7 @@ class Data:
     geometry: Calorimeter | None
     name: str
     digest: str
+    held_out: Array | None = None
 
     @property
     def response_geometry(self) -> Calorimeter | None:
@@ -66,18 +70,19 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     preparation = build_preparation(recipe, geometry)
     reference = recipe.reference()
     schema, needs = preparation.schema(reference.schema), load_needs(recipe)
+    check_hold_out(recipe.hold_out, reference.schema)
     check_stages(recipe, schema, geometry, needs)
     regressors(needs, geometry, schema)
     simulates = recipe.reference.kind != "file"
     events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
     with console.step(f"Preparing {len(events):,} events"):
-        prepared = preparation(events, reference.geometry)
+        prepared = preparation(mark(events, recipe.hold_out), reference.geometry)
         if not simulates:
             check_plausible(events, reference.geometry, reference.expected_response, recipe.reference.arguments["path"])
             check_projected(events, prepared, recipe.reference.arguments["path"])
     split = recipe.split
     rng = seeds.generator(recipe.seed if split.seed is None else split.seed, "split")
-    parts = prepared.split((split.train, split.validation, split.test), rng, split.group)
+    parts = divide(prepared, split, rng)
     if not simulates:
         place.begin()
     name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
@@ -85,8 +90,8 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     check_same_events(recipe, digest)
     floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
     if simulates and not recipe.invert:  # for what is learned from the response, new events would have new conditions
-        floor = preparation(floor_events(recipe, reference, parts[2], place, console), reference.geometry, "floor")
-    return Data(parts[0], parts[1], parts[2], floor, preparation, geometry, name, digest)
+        floor = preparation(floor_events(recipe, reference, parts.test, place, console), reference.geometry, "floor")
+    return Data(parts.train, parts.validation, parts.test, floor, preparation, geometry, name, digest, parts.held_out)
 
 
 def from_file(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:
