@@ -28,6 +28,7 @@ _ROOMS: dict[str, dict[str, Callable[..., Any]]] = {}
 _FILLED: set[str] = set()
 _PACKAGES = {
     "projections": "transforms",
+    "velocities": "networks",
     "objectives": "models.objectives",
     "penalties": "models.penalties",
     "views": "models.views",

@@ -8,8 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from understudy.models.base import Batch
+from understudy.domain import Domain
+from understudy.models.base import Batch, Model
 from understudy.registry import factory, kinds
+from understudy.schema import Block, Schema
+from understudy.surrogate import Stage, Surrogate
+from understudy.transforms.base import Chain
+from understudy.transforms.features import FeatureEncoder
 
 SMALL_NETWORK = {"kind": "dense", "layers": 2, "width": 16}
 FAST = {"lr": 1e-3, "betas": (0.5, 0.9)}
@@ -23,15 +28,20 @@ SMALL = {
         "critic_optimiser": FAST,
     },
     "spline": {"network": SMALL_NETWORK, "bins": 6},
+    "flow": {"transforms": 2, "bins": 6, "hidden": [16]},
+    "flow-matching": {"velocity": {"kind": "dense", "layers": 1, "width": 32, "embedding": 16}, "steps": 2},
     "regressor": {"network": SMALL_NETWORK, "embedding": [16, 16]},
+    "energy-score": {"network": SMALL_NETWORK, "noise": 4, "groups": {"columns": 1.0}},
+    "distilled": {"network": SMALL_NETWORK, "teacher": "first", "residual": False},
+    "borrowed": {"teacher": "first"},
 }
 """Small arguments of models that are large by default; any other model is built with its defaults."""
 RESPONSE_SIZE = {"spline": 1, "true-energy": 1}
 FEATURES = 2
 ROUNDS = 250
 
-UNTAUGHT = {"true-energy"}
-"""Models that compute what they give and learn nothing."""
+UNTAUGHT = {"true-energy", "borrowed"}
+"""Models that learn nothing: they compute what they give, or were taught elsewhere."""
 DETERMINISTIC = {"true-energy", "regressor"}
 """Models that draw nothing."""
 
@@ -43,9 +53,30 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+class Known(Model):
+    """Gives what `toy` asks for."""
+
+    noise_size = 3
+
+    def turns(self):
+        return ()
+
+    def sample(self, noise, conditions):
+        return 2 + conditions[:, :1] + 0.5 * noise
+
+
+def first_run():
+    """The trained stand-in of an earlier run, for models that learn from one."""
+    schema = Schema((Block("a"), Block("b")), (Block("y", shape=(3,)),))
+    stage = Stage("response", FeatureEncoder({"a": "raw", "b": "raw"}, schema), Chain(), Known())
+    return Surrogate(schema, [stage], None, Domain({}, {}, {}))
+
+
 def build(kind, seed=0):
     made = factory("models", {"kind": kind, **SMALL.get(kind, {})}, "model")
-    return made(feature_size=FEATURES, response_size=RESPONSE_SIZE.get(kind, 3), rng=generator(seed))
+    return made(
+        feature_size=FEATURES, response_size=RESPONSE_SIZE.get(kind, 3), rng=generator(seed), needs={"first": first_run()}
+    )
 
 
 def toy(kind, n=2000, weights=None):
