@@ -1,0 +1,178 @@
+r"""The shape of one layer of a shower, in unbounded coordinates.
+
+With $f_c = x_c / E_l$ and $u_c$ the position of a cell in cell sizes: barycentres $\langle u \rangle = \sum_c f_c u_c$; widths
+as $\tfrac12 \ln (\mathrm{Var}\,u + \epsilon^2)$; the correlation of the two axes as $\mathrm{artanh}$; and, where both axes are
+lengths, the part of the energy within radii $R$ of the barycentre as a logit, a cell at the distance $r$ counting by
+$\mathrm{clip}(R - r + \tfrac12, 0, 1)$, all in cell sizes.
+
+Cells that are hit remain hit: with $t$ the read-out threshold, only what a cell holds above $t$ is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from understudy.calibrations.tilt import Basis, products, tilt
+from understudy.geometry import Layer
+from understudy.schema import Array
+from understudy.transforms.divide import ratio
+
+SHAPES = ("barycentre", "width", "correlation", "containment")
+NARROW = 0.1
+"""$\\epsilon$ [cell sizes]."""
+EDGE = 1e-3
+"""Fractions are squeezed by this at 0 and 1, and correlations at -1 and 1, before their logit and artanh."""
+LEAST = 1e-3
+"""Part of a layer's energy that is left above the thresholds at least."""
+RADII = (1.0, 2.0, 4.0)
+"""Radii of containment [cell sizes] where none are given."""
+
+
+class LayerShape(nn.Module):
+    """Shape of the cells `(n, c)` of a layer.
+
+    Args:
+        layer: the grid.
+        chosen: of `SHAPES`, those wanted; those that the layer does not have are left out.
+        radii: of the containment [mm]; `RADII` times the cell size if None.
+    """
+
+    u: Tensor
+    powers: Tensor
+    fixed: Tensor
+    pairs: Tensor
+    index: Tensor
+    first: Tensor
+    second: Tensor
+    reach: Tensor
+
+    def __init__(self, layer: Layer, chosen: Sequence[str], radii: Sequence[float] | None = None) -> None:
+        super().__init__()
+        names, u, size = positions(layer)
+        has = shapes_of(layer)
+        wanted = [shape for shape in SHAPES if shape in chosen and shape in has]
+        self.moves, self.round = "barycentre" in wanted, "containment" in wanted
+        self.axes = len(names)
+        self.wide = [a for a in range(self.axes) if len(np.unique(u[:, a])) > 2] if "width" in wanted else []
+        self.correlated = "correlation" in wanted
+        given = torch.tensor(RADII if radii is None else [r / size for r in radii])
+        at = torch.as_tensor(u, dtype=torch.float32)
+        powers = [at, at**2] + ([at[:, :1] * at[:, 1:]] if self.axes == 2 else [])
+        self.register_buffer("u", at, persistent=False)
+        self.register_buffer("powers", torch.cat(powers, 1), persistent=False)
+        columns = [*range(self.axes), *(self.axes + a for a in self.wide), *([4] if self.correlated else [])]
+        fixed = self.powers[:, columns]
+        pairs, index = products(fixed)
+        grid = at.reshape(*layer.shape, -1)
+        first, second = grid[:, 0, 0] if names else at, grid[0, :, -1] if names else at
+        constants = {"fixed": fixed, "pairs": pairs, "index": index, "first": first, "second": second}
+        for name, value in (constants | {"reach": given.to(torch.float32)[:, None] + 0.5}).items():
+            self.register_buffer(name, value.clone(), persistent=False)
+        self.names = (
+            *(f"barycentre_{n}_{layer.name}" for n in names if self.moves),
+            *(f"width_{names[a]}_{layer.name}" for a in self.wide),
+            *([f"correlation_{layer.name}"] if self.correlated else []),
+            *(f"containment_{r * size:.3g}mm_{layer.name}" for r in given.tolist() if self.round),
+        )
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Coordinates `(n, k)` of cells `(n, c)`, none below zero."""
+        mean, variance, covariance = self._spread(cells)
+        found = [mean] if self.moves else []
+        found.append(0.5 * (variance[:, self.wide] + NARROW**2).log())
+        if self.correlated:
+            found.append((covariance / self._scale(variance)).clamp(EDGE - 1, 1 - EDGE).atanh())
+        if self.round:
+            within = ratio((self.rings(mean) @ cells.unsqueeze(2)).squeeze(2), cells.sum(1, keepdim=True))
+            found.append((EDGE + (1 - 2 * EDGE) * within).logit())
+        return torch.cat(found, 1)
+
+    def impose(self, cells: Tensor, coordinates: Tensor, energy: Tensor, floor: Tensor | None) -> Tensor:
+        """Cells `(n, c)` with coordinates `(n, k)` and energies `(n, 1)` [MeV]; hit cells stay at or above `floor`."""
+        base, above, left = over_floor(cells, energy, floor)
+        if not self.names:
+            return base + above * ratio(left, above.sum(1, keepdim=True))
+        mean, targets, within = self._targets(cells, coordinates)
+        basis = Basis(self.fixed, self.pairs, self.index, self.rings(mean) if self.round else None)
+        targets = torch.cat([targets, within], 1)
+        if floor is not None:
+            held = base.sum(1, keepdim=True)
+            targets = ((held + left) * targets - basis.means(base, torch.ones_like(held))) / left.clamp(min=1e-30)
+        return base + tilt(above, basis, targets) * ratio(left, above.sum(1, keepdim=True))
+
+    def rings(self, mean: Tensor) -> Tensor:
+        """How far each cell counts as within each radius of `mean` `(n, 2)`, `(n, r, c)`."""
+        x, y = torch.split(mean, 1, 1)
+        dx, dy = (self.first - x).square(), (self.second - y).square()
+        distance = (dx.unsqueeze(2) + dy.unsqueeze(1)).sqrt().flatten(1)
+        return (self.reach - distance.unsqueeze(1)).clamp(0.0, 1.0)
+
+    def _targets(self, cells: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The barycentre, the means of the fixed functions and those of the rings that the coordinates say."""
+        mean, variance, covariance = self._spread(cells)
+        sizes = [self.axes * self.moves, len(self.wide), int(self.correlated), len(self.reach) * self.round]
+        moved, widths, correlation, within = torch.split(coordinates, sizes, 1)
+        mean = moved if self.moves else mean
+        columns, at = list(torch.split(variance, 1, 1)), torch.split(mean, 1, 1)
+        for axis, width in zip(self.wide, torch.split(widths, 1, 1), strict=False):
+            columns[axis] = ((2 * width).exp() - NARROW**2).clamp(min=0.0)
+        targets = [mean, *(columns[a] + at[a].square() for a in self.wide)]
+        if self.correlated:
+            covariance = correlation.tanh() * self._scale(torch.cat(columns, 1))
+            targets.append(covariance + at[0] * at[1])
+        inside = ((within.sigmoid() - EDGE) / (1 - 2 * EDGE)).clamp(0.0, 1.0)
+        return mean, torch.cat(targets, 1), inside
+
+    def _spread(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Barycentre `(n, a)`, variances `(n, a)` and covariance `(n, 0 or 1)`, all zero where nothing is hit."""
+        means = ratio(cells @ self.powers, cells.sum(1, keepdim=True))
+        sizes = [self.axes, self.axes, int(self.axes == 2)]
+        first, second, mixed = torch.split(means, sizes, 1)
+        variance = (second - first.square()).clamp(min=0.0)
+        return first, variance, mixed - first.prod(1, keepdim=True) if self.axes == 2 else mixed
+
+    @staticmethod
+    def _scale(variance: Tensor) -> Tensor:
+        return (variance + NARROW**2).prod(1, keepdim=True).sqrt()
+
+
+def over_floor(cells: Tensor, energy: Tensor, floor: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """What of cells `(n, c)` stays, what lies above their floor, and what of `energy` `(n, 1)` is to lie there."""
+    if floor is None:
+        return torch.zeros_like(cells), cells, energy
+    base = torch.minimum(cells, floor)
+    held = base.sum(1, keepdim=True)
+    return base, cells - base, torch.maximum(energy - held, LEAST * energy)
+
+
+def positions(layer: Layer) -> tuple[list[str], Array, float]:
+    """Names of the axes along which a layer has a barycentre, cell centres `(c, a)` in cell sizes, and the size (the first)."""
+    if layer.shape_of_grid == "polar" and layer.shape[0] > 1:
+        names, at = ["x", "y"], layer.cartesian
+        sizes = np.full(2, layer.edges[1][-1] / layer.shape[1])
+    else:
+        kept = [a for a in (0, 1) if layer.shape[a] > 1]
+        names, at = [layer.axes[a] for a in kept], layer.centres[:, kept]
+        sizes = np.array([(layer.edges[a][-1] - layer.edges[a][0]) / layer.shape[a] for a in kept])
+    if is_round(layer):
+        sizes = np.full(2, sizes.max())
+    return names, (at - at.mean(0)) / sizes, float(sizes[0]) if len(sizes) else 1.0
+
+
+def shapes_of(layer: Layer) -> list[str]:
+    """Of `SHAPES`, those that a layer has."""
+    _, u, _ = positions(layer)
+    cells = [len(np.unique(u[:, a])) for a in range(u.shape[1])]
+    found = ["barycentre"] if cells else []
+    found += ["width"] if max(cells, default=0) > 2 else []
+    found += ["correlation"] if len(cells) == 2 and min(cells) > 2 else []
+    return found + (["containment"] if is_round(layer) else [])
+
+
+def is_round(layer: Layer) -> bool:
+    """Whether a layer has radii: both axes are the same length and have cells."""
+    return layer.shape_of_grid == "cartesian" and layer.units == ("mm", "mm") and min(layer.shape) > 2

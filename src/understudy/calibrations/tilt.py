@@ -1,0 +1,138 @@
+r"""The maximum-entropy tilt: cells that have given moments, and are otherwise as they were.
+
+Among all cells $x'_c \ge 0$ with $\sum_c x'_c \phi_c = E\, t$ and $\sum_c x'_c = E$, those nearest to $x_c$ in relative entropy
+$\sum_c x'_c \ln (x'_c / x_c)$ are
+
+$$x'_c = E\, \frac{x_c\, e^{\lambda \cdot \phi_c}}{\sum_j x_j\, e^{\lambda \cdot \phi_j}}, \qquad
+  \lambda = \arg\min_\lambda\; \ln \sum_c x_c\, e^{\lambda \cdot (\phi_c - t)}$$
+
+(Jaynes 1957, Phys. Rev. 106, 620; Csiszar 1975, Ann. Probab. 3, 146). Empty cells stay empty. The minimum is found by Newton's
+method: the gradient is $\langle\phi\rangle - t$ and the Hessian the covariance of $\phi$ under the tilted cells. A step that
+would go far, in the Hessian's own measure, is shortened, so that moments which no tilt can reach (a barycentre outside the
+cells that are hit) are approached, and nothing diverges. Steps are a fixed number, which is exported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+STEPS = 4
+"""Newton's steps: each squares the relative error once it is small."""
+DAMPING = 1e-6
+"""Added to the Hessian's diagonal, relative to it."""
+TINY = 1e-9
+"""Added to the Hessian's diagonal where it is zero: one cell is hit, and no tilt moves its barycentre."""
+LARGEST = 6.0
+"""A cell's energy is changed by a factor of exp of this at most."""
+WORSE = 1e-3
+"""If the steps lead away, further than this many widths, the cells stay as they were."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The functions $\\phi$ of a grid: fixed ones, and others that differ from event to event.
+
+    Args:
+        fixed: `(c, p)`, the same in every event.
+        pairs: products of any two of the fixed, `(c, q)`.
+        index: which column of `pairs` is the product of two, `(p * p,)`.
+        own: `(n, r, c)`, of each event, or None.
+    """
+
+    fixed: Tensor
+    pairs: Tensor
+    index: Tensor
+    own: Tensor | None = None
+
+    @classmethod
+    def of(cls, fixed: Tensor, own: Tensor | None = None) -> Basis:
+        """With the products computed."""
+        return cls(fixed, *products(fixed), own)
+
+    def means(self, cells: Tensor, total: Tensor) -> Tensor:
+        """$\\sum_c x_c \\phi_c$ over `total` `(n, 1)`, `(n, p + r)`."""
+        found = cells @ self.fixed
+        if self.own is not None:
+            found = torch.cat([found, (self.own @ cells.unsqueeze(2)).squeeze(2)], 1)
+        return found / total
+
+    def exponent(self, multipliers: Tensor) -> Tensor:
+        """$\\lambda \\cdot \\phi_c$, `(n, c)`, within `LARGEST`."""
+        p = self.fixed.shape[1]
+        fixed, own = torch.split(multipliers, [p, multipliers.shape[1] - p], 1)
+        found = fixed @ self.fixed.T
+        if self.own is not None:
+            found = found + (own.unsqueeze(1) @ self.own).squeeze(1)
+        return found.clamp(-LARGEST, LARGEST)
+
+    def moments(self, cells: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Means `(n, k)` and covariance `(n, k, k)` of $\\phi$ under the cells, in double precision."""
+        p = self.fixed.shape[1]
+        means = (cells @ self.fixed / total).double()
+        squares = (cells @ self.pairs / total).double().index_select(1, self.index).reshape(-1, p, p)
+        if self.own is not None:
+            weighted = self.own * (cells / total).unsqueeze(1)
+            means = torch.cat([means, weighted.sum(2).double()], 1)
+            cross = (weighted @ self.fixed).double()
+            corner = (weighted @ self.own.transpose(1, 2)).double()
+            squares = torch.cat([torch.cat([squares, cross.transpose(1, 2)], 2), torch.cat([cross, corner], 2)], 1)
+        return means, squares - means.unsqueeze(2) * means.unsqueeze(1)
+
+
+def products(fixed: Tensor) -> tuple[Tensor, Tensor]:
+    """Products of any two columns of `fixed` `(c, p)`, each once, and where that of columns i and j is, `(p * p,)`."""
+    p = fixed.shape[1]
+    first, second = torch.triu_indices(p, p)
+    index = torch.zeros(p, p, dtype=torch.int64)
+    index[first, second] = index[second, first] = torch.arange(len(first))
+    return fixed[:, first] * fixed[:, second], index.reshape(-1)
+
+
+def tilt(cells: Tensor, basis: Basis, targets: Tensor, steps: int = STEPS) -> Tensor:
+    """Cells with the means `targets` of $\\phi$ and the same sum, or as near as a tilt comes.
+
+    Args:
+        cells: energies `(n, c)`, none below zero; events of zeros stay as they are.
+        basis: $\\phi$.
+        targets: $t$, `(n, k)`.
+        steps: Newton's steps.
+
+    Returns:
+        `(n, c)`.
+    """
+    energy = cells.sum(1, keepdim=True)
+    multipliers = torch.zeros_like(targets, dtype=torch.float64)
+    first = last = targets.new_zeros(())
+    for number in range(steps):
+        tilted = cells * basis.exponent(multipliers.to(cells.dtype)).exp() if number else cells
+        means, covariance = basis.moments(tilted, _not_zero(tilted.sum(1, keepdim=True)))
+        missing = targets.double() - means
+        newton = solve(covariance, missing)
+        last = (newton * missing).sum(1, keepdim=True).clamp(min=0.0).sqrt()
+        first = first if number else last
+        multipliers = multipliers + newton / last.clamp(min=1.0)
+    multipliers = torch.where(last <= first.clamp(min=WORSE), multipliers, 0.0).to(cells.dtype)
+    tilted = cells * basis.exponent(multipliers).exp()
+    return tilted * (energy / _not_zero(tilted.sum(1, keepdim=True)))
+
+
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """$(A + \\epsilon)^{-1} b$ for positive semidefinite $A$ `(n, k, k)` and $b$ `(n, k)`, by elimination.
+
+    A damped matrix of this kind needs no pivots. `torch.linalg` has it too, but not as ONNX operations.
+    """
+    k = right.shape[1]
+    unit = torch.eye(k, dtype=matrix.dtype, device=matrix.device)
+    system = torch.cat([matrix + unit * (DAMPING * matrix.clamp(min=0.0) + TINY), right.unsqueeze(2)], 2)
+    for i in range(k):
+        pivot_row, column = system.select(1, i), system.select(2, i)
+        row = pivot_row / pivot_row.select(1, i).clamp(min=TINY).unsqueeze(1)
+        system = system - (column - unit.select(0, i)).unsqueeze(2) * row.unsqueeze(1)
+    return system.select(2, k)
+
+
+def _not_zero(total: Tensor) -> Tensor:
+    return torch.where(total > 0, total, 1.0)
