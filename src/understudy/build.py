@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy import geometry as geometries
 from understudy.canonical import CanonicalFrame
@@ -27,6 +28,7 @@ from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
 from understudy.transforms.base import Chain, Projection, Tensors, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
+from understudy.transforms.projections import Threshold
 from understudy.validation.settings import ValidationSettings
 
 
@@ -77,9 +79,36 @@ def build_stage(
         words=(words := shared_words(stage, recipe)),
     )
     projections = build_projections(recipe, geometry) if stage.produces == RESPONSE and not recipe.invert else []
-    built = Stage(stage.produces, encoder, transforms, model, projections, build_frame(stage, schema, geometry))
+    frame = build_frame(stage, schema, geometry)
+    calibrations = build_calibrations(stage, schema, geometry, projections, encoder, rng)
+    built = Stage(stage.produces, encoder, transforms, model, projections, frame, calibrations)
     built.words = words
     return built
+
+
+def build_calibrations(
+    stage: StageRecipe,
+    schema: Schema,
+    geometry: Calorimeter | None,
+    projections: Sequence[Projection],
+    encoder: FeatureEncoder,
+    rng: torch.Generator | None = None,
+) -> list[nn.Module]:
+    """A stage's calibrations, not fitted; they keep hit cells above the thresholds among `projections`."""
+    response = stage.produces == RESPONSE
+    numbers = [b.name for b in schema.conditions if b.width == 1 and b.kind == "continuous"]
+    cuts = [p.cut for p in projections if isinstance(p, Threshold) and bool((p.cut > 0).any())]
+    return [
+        entry(
+            blocks=schema.response if response else (schema.block(stage.produces),),
+            geometry=geometry if response else None,
+            feature_size=encoder.size,
+            energy="incident_energy" if "incident_energy" in numbers else None,
+            floor=functools.reduce(torch.maximum, cuts) if cuts else None,
+            rng=rng,
+        )
+        for entry in stage.calibration
+    ]
 
 
 def shared_words(stage: StageRecipe, recipe: Recipe) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from understudy import seeds, storage
 from understudy.build import build_stage, build_surrogate, target_of, training_batch, validation_settings
+from understudy.calibrate import calibrate
 from understudy.closure import closure, with_predictions
 from understudy.console import Console
 from understudy.deployment.bundle import load_needs, write_bundle, write_trained
@@ -173,12 +174,12 @@ def train_stage(
     console: Console,
     name: str | None = None,
 ) -> TrainingResult:
-    """Fit one stage's encoder and transforms, and train its model."""
+    """Fit one stage's encoder and transforms, train its model, and fit its calibrations."""
     name = name or words.produces
     with console.training(f"{recipe.name}: {name}") as watch:
         images = seeds.generator(recipe.seed, "augment", name)
         batch = training_batch(stage, augmented(data.train, words.augment, data.geometry, images))
-        return train_model(
+        result = train_model(
             stage.model,
             batch,
             words.training,
@@ -189,6 +190,16 @@ def train_stage(
             fingerprint=recipe.fingerprint,
             watch=watch,
         )
+    seconds = calibrate(
+        stage,
+        data,
+        lambda number: console.training(f"{recipe.name}: {name}, calibration {words.calibration[number].kind}"),
+        seed=seeds.integer(recipe.seed, "calibration", name),
+        directory=place.path / "checkpoints" / name,
+        resume=resume,
+        fingerprint=recipe.fingerprint,
+    )
+    return replace(result, seconds=result.seconds + seconds)
 
 
 def stage_score(stage: Stage, data: Data, seed: int) -> Score:

@@ -40,6 +40,7 @@ ReferenceEntry = Annotated[Factory, BeforeValidator(lambda value: factory("refer
 TransformEntry = Annotated[Factory, BeforeValidator(lambda value: factory("transforms", value)), _Plain]
 ProjectionEntry = Annotated[Factory, BeforeValidator(lambda value: factory("projections", value)), _Plain]
 ModelEntry = Annotated[Factory, BeforeValidator(lambda value: factory("models", value)), _Plain]
+CalibrationEntry = Annotated[Factory, BeforeValidator(lambda value: factory("calibrations", value)), _Plain]
 """A `kind: name` of a room, checked and held as a Factory."""
 
 
@@ -93,7 +94,8 @@ class StageRecipe(_Section):
     """One model: what it produces, from which features, in which space, and how it is trained.
 
     `augment` enlarges its training split by images under the geometry's symmetries; `canonicalise` brings each event to one of
-    its images, the same for all of them, and what is generated back.
+    its images, the same for all of them, and what is generated back. `calibration` corrects what the trained model generates,
+    each entry what the one before has left.
     """
 
     produces: str = "response"
@@ -103,6 +105,7 @@ class StageRecipe(_Section):
     augment: Augment | None = None
     canonicalise: Canonicalise | None = None
     training: TrainingSettings = TrainingSettings()
+    calibration: list[CalibrationEntry] = []
 
     @model_validator(mode="after")
     def _symmetries_are_used_once(self) -> Self:

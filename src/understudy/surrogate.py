@@ -39,7 +39,8 @@ class Stage(nn.Module):
         transforms: physical to learned space of what it produces.
         model: draws in the learned space.
         projections: applied last, to physical values.
-        frame: where encoder, transforms and model live; the caller's own frame if None.
+        frame: where encoder, transforms, model and calibrations live; the caller's own frame if None.
+        calibrations: change projected physical values, one after the other.
     """
 
     words: Mapping[str, Any] = MappingProxyType({})
@@ -53,6 +54,7 @@ class Stage(nn.Module):
         model: Model,
         projections: Sequence[Projection] = (),
         frame: CanonicalFrame | None = None,
+        calibrations: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.produces = produces
@@ -61,11 +63,14 @@ class Stage(nn.Module):
         self.transforms = transforms
         self.model = model
         self.projections = nn.ModuleList(projections)
+        self.calibrations = nn.ModuleList(calibrations)
 
     def before_projections(self, noise: Tensor, conditions: Tensors) -> Tensor:
-        """Physical values `(n, d)` before thresholds and caps."""
+        """Physical values `(n, d)`, calibrated, before thresholds and caps are applied for the last time."""
         element, seen = self.canonical(conditions)
-        return self.restored(self.physical(self.model.sample(noise, self.encoder(seen)), seen), element)
+        features = self.encoder(seen)
+        drawn = self.physical(self.model.sample(noise, features), seen)
+        return self.restored(self.calibrated(drawn, features, seen), element)
 
     def canonical(self, conditions: Tensors) -> tuple[Tensor | None, Tensors]:
         """The conditions that encoder, transforms and model see, and the element of `frame` that leads to them."""
@@ -75,8 +80,14 @@ class Stage(nn.Module):
         return element, self.frame.conditions(conditions, element)
 
     def physical(self, drawn: Tensor, seen: Tensors) -> Tensor:
-        """What the model has drawn as physical values `(n, d)`, still in the frame of the conditions `seen`."""
+        """What the model has drawn as physical values `(n, d)`, not calibrated, in the frame of the conditions `seen`."""
         return self.transforms.inverse(drawn, seen)
+
+    def calibrated(self, values: Tensor, features: Tensor, seen: Tensors) -> Tensor:
+        """Physical values `(n, d)` after the calibrations, which take them projected; RuntimeError if one is not fitted."""
+        for calibration in self.calibrations:
+            values = calibration(self.project(values, seen), features, seen)
+        return values
 
     def restored(self, values: Tensor, element: Tensor | None) -> Tensor:
         """Values `(n, d)` in the caller's frame; derived conditions are the same in all of them."""

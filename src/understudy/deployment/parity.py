@@ -113,10 +113,12 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
     here = surrogate.before_projections(noise, conditions)
     stage, rest, known = surrogate.until_last(noise, conditions)
     element, seen = stage.canonical(known)
-    drawn = stage.model.sample(rest, stage.encoder(seen))
+    features = stage.encoder(seen)
+    drawn = stage.model.sample(rest, features)
     allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in stage.model.modules())
     step = allowed * torch.maximum(drawn.abs(), drawn.square().mean(0, keepdim=True).sqrt())
-    moved = [stage.restored(stage.physical(drawn + sign * step, seen), element) for sign in (1.0, -1.0)]
+    physical = [stage.physical(drawn + sign * step, seen) for sign in (1.0, -1.0)]
+    moved = [stage.restored(stage.calibrated(values, features, seen), element) for values in physical]
     if len(surrogate.stages) > 1:
         for sign in (1.0, -1.0):
             moved.append(surrogate.before_projections((1.0 + sign * NOISE_STEP) * noise, conditions))
