@@ -28,7 +28,7 @@ SMALL = {
         "critic_optimiser": FAST,
     },
     "spline": {"network": SMALL_NETWORK, "bins": 6},
-    "flow": {"transforms": 2, "bins": 6, "hidden": [16]},
+    "flow": {"transforms": 1, "bins": 6, "hidden": [16]},
     "flow-matching": {"velocity": {"kind": "dense", "layers": 1, "width": 32, "embedding": 16}, "steps": 2},
     "regressor": {"network": SMALL_NETWORK, "embedding": [16, 16]},
     "energy-score": {"network": SMALL_NETWORK, "noise": 4, "groups": {"columns": 1.0}},

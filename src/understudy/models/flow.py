@@ -1,9 +1,9 @@
 r"""A conditional neural spline flow in few passes, for responses of any size.
 
 $z = f_L \circ \dots \circ f_1(x; c)$ is standard normal if $x$ follows $p(x \mid c) = N(z; 0, 1)\, |\det \partial z / \partial
-x|$. In each transform the numbers are dealt to $p$ groups, always otherwise, and a number's map depends on the conditions and on
-all groups before its own. With $p = 2$ that is a coupling layer (Dinh et al. 2017, arXiv:1605.08803), with as many
-groups as numbers an autoregressive one (Papamakarios et al. 2017, arXiv:1705.07057). Each map is affine followed by a monotone
+x|$. In each transform the numbers are dealt to $p$ groups, each time otherwise, and a number's map depends on the conditions and
+on all groups before its own. With $p = 2$ that is a coupling layer (Dinh et al. 2017, arXiv:1605.08803), with as many groups as
+numbers an autoregressive one (Papamakarios et al. 2017, arXiv:1705.07057). Each map is affine followed by a monotone
 rational-quadratic spline (Durkan et al. 2019, arXiv:1906.04032). Training is maximum likelihood.
 
 The flow is zuko's. It is sampled, which takes $p$ evaluations of each transform's network, by `models.rational_quadratic` with
@@ -68,8 +68,9 @@ class Flow(Model):
         self.noise_size = response_size
         self.bins, self.bound = bins, bound
         self.optimiser = optimiser
-        orders = [group_order(response_size, passes, k) for k in range(transforms)]
-        self.groups = [_groups(order, passes) for order in orders]
+        groups = [deal(response_size, passes, k) for k in range(transforms)]
+        self.groups = nn.ModuleList(_Groups(group, 3 * bins + 1) for group in groups)
+        share = -(-response_size // min(passes, response_size))
         shapes = [(), (), (bins,), (bins,), (bins - 1,)]
         with _seeded(rng):
             self.layers = nn.ModuleList(
@@ -77,13 +78,13 @@ class Flow(Model):
                     response_size,
                     feature_size,
                     passes,
-                    order,
+                    share * group,  # zuko's group of a column is its place in the order, by the share of a group
                     univariate=partial(_compose, bound=bound),
                     shapes=shapes,
                     hidden_features=hidden,
                     activation=ACTIVATIONS[activation],
                 )
-                for order in orders
+                for group in groups
             )
 
     def turns(self) -> tuple[Turn, ...]:
@@ -114,25 +115,23 @@ class Flow(Model):
             x = self._invert(layer, groups, x, conditions)
         return x.to(noise.dtype)
 
-    def _invert(self, layer: Any, groups: list[Tensor], y: Tensor, conditions: Tensor) -> Tensor:
+    def _invert(self, layer: Any, groups: Any, y: Tensor, conditions: Tensor) -> Tensor:
         """The inverse of one transform, group by group; numbers not drawn yet are zero, and not looked at."""
         *body, last = layer.hyper
         weight = last.weight * last.mask if hasattr(last, "mask") else last.weight
-        per_number = 3 * self.bins + 1
-        back = torch.cat(groups).argsort()
         drawn = y[:, :0]
-        for columns in groups:
+        for columns, rows in groups:
             h = conditions
             if self.noise_size > 1:  # zuko's network of a single number sees the conditions alone
                 missing = y.new_zeros(()).expand(y.shape[0], self.noise_size - drawn.shape[1])
-                h = torch.cat([torch.cat([drawn, missing], 1)[:, back].to(conditions.dtype), conditions], 1)
+                h = torch.cat([groups.restore(torch.cat([drawn, missing], 1)).to(conditions.dtype), conditions], 1)
             for module in body:
                 h = module(h)
-            rows = (columns[:, None] * per_number + torch.arange(per_number)).flatten()
-            free = nn.functional.linear(h, weight[rows], last.bias[rows]).double()
-            x = self._inverse_of_one(free.reshape(-1, per_number), y[:, columns].reshape(-1))
+            free = nn.functional.linear(h, weight.index_select(0, rows), last.bias.index_select(0, rows)).double()
+            x = self._inverse_of_one(free.reshape(-1, 3 * self.bins + 1), y.index_select(1, columns).reshape(-1))
             drawn = torch.cat([drawn, x.reshape(-1, len(columns))], 1)
-        return drawn[:, back]
+        restored: Tensor = groups.restore(drawn)
+        return restored
 
     def _inverse_of_one(self, free: Tensor, y: Tensor) -> Tensor:
         """The inverse of affine map and spline with free parameters `(n, 3 bins + 1)` at `y` `(n,)`."""
@@ -143,25 +142,48 @@ class Flow(Model):
         return x
 
 
-def group_order(size: int, passes: int, k: int) -> Tensor:
-    """Where each of `size` columns stands in the order of transform `k`, `(size,)`.
+class _Groups(nn.Module):
+    """Columns of each group of a transform, in turn, and the rows of the network's last layer that are theirs.
 
-    Columns are sorted by a digit of their number in base `passes`, the next digit in every second transform, and the others are
-    the reverse of those before. Two columns of one group are therefore soon in two.
+    Args:
+        group: of each column, `(d,)`.
+        per_column: rows of a column.
     """
-    digits = 1
-    while passes**digits < size:
-        digits += 1
-    columns = torch.arange(size)
-    digit = columns // passes ** (k // 2 % digits) % passes
-    place = (digit * size + columns).argsort().argsort()
-    return size - 1 - place if k % 2 else place
+
+    back: Tensor
+
+    def __init__(self, group: Tensor, per_column: int) -> None:
+        super().__init__()
+        found = [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
+        self.register_buffer("back", torch.cat(found).argsort(), persistent=False)
+        self.number = len(found)
+        for g, columns in enumerate(found):
+            self.register_buffer(f"columns_{g}", columns, persistent=False)
+            rows = columns[:, None] * per_column + torch.arange(per_column)
+            self.register_buffer(f"rows_{g}", rows.flatten(), persistent=False)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for g in range(self.number):
+            yield self.get_buffer(f"columns_{g}"), self.get_buffer(f"rows_{g}")
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Columns `(n, d)` that lie group after group, in their own places."""
+        return x.index_select(1, self.back)
 
 
-def _groups(order: Tensor, passes: int) -> list[Tensor]:
-    """Columns of each group, in turn, as zuko deals them."""
-    group = order // -(-len(order) // passes)
-    return [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
+def deal(size: int, passes: int, k: int) -> Tensor:
+    """The group of each of `size` columns in transform `k`, `(size,)`; there are `passes` groups, or `size` if that is less.
+
+    Columns are dealt one by one like cards, before every second transform the piles are stacked, and the transforms between take
+    the groups before them in reverse. Two columns in one pile that were $m$ apart are $m / p$ apart in the stack: after some
+    $\\log_p d$ stacks any two have been parted.
+    """
+    groups = min(passes, size)
+    place = torch.arange(size)
+    for _ in range(k // 2):
+        heights = (place % groups).bincount(minlength=groups)
+        place = (heights.cumsum(0) - heights)[place % groups] + place // groups
+    return groups - 1 - place % groups if k % 2 else place % groups
 
 
 def _maps(*free: Tensor, bound: float) -> tuple[Any, Any]:
