@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -55,8 +55,6 @@ class SplineFlow(Model):
 
     atoms: Tensor
     spreads: Tensor
-    heads: ClassVar[int] = 1
-    """Sets of a spline's parameters that a network gives."""
 
     def __init__(
         self,
@@ -80,8 +78,7 @@ class SplineFlow(Model):
         self.bound = bound
         self.optimiser = optimiser
         build = factory("networks", network, "network")
-        outputs = self.heads * (3 * bins + 1)
-        self.networks = nn.ModuleList(build(inputs=feature_size + k, outputs=outputs, rng=rng) for k in range(response_size))
+        self.networks = nn.ModuleList(build(inputs=feature_size + k, outputs=3 * bins + 1, rng=rng) for k in range(response_size))
         self.register_buffer("atoms", torch.zeros(response_size))
         self.register_buffer("spreads", torch.zeros(response_size))
 
@@ -140,14 +137,9 @@ class SplineFlow(Model):
         return drawn
 
     def _at(self, k: int, conditions: Tensor, before: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Spline]:
-        free = self._free(k, conditions, before)
+        free: Tensor = self.networks[k](torch.cat([conditions, before], 1) if k else conditions)
         affine, widths, heights, derivatives = torch.split(
             free.to(dtype or conditions.dtype), [2, self.bins, self.bins, self.bins - 1], dim=1
         )
         log_scale = LARGEST_LOG_SCALE * torch.tanh(affine[:, 1] / LARGEST_LOG_SCALE)
         return affine[:, 0], log_scale, Spline.from_free(widths, heights, derivatives, self.bound)
-
-    def _free(self, k: int, conditions: Tensor, before: Tensor) -> Tensor:
-        """Unconstrained parameters of the k-th map, `(n, 3 bins + 1)`."""
-        free: Tensor = self.networks[k](torch.cat([conditions, before], 1) if k else conditions)
-        return free

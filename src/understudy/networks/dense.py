@@ -82,11 +82,6 @@ class Dense(nn.Module):
         modules += [linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), OUTPUTS[output]()]
         self.layers = nn.Sequential(*modules)
 
-    @property
-    def head(self) -> nn.Linear:
-        """The last linear map."""
-        return self.layers[-2]  # type: ignore[return-value]
-
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, inputs)` to `(n, outputs)`."""
         y: Tensor = self.layers(x)
