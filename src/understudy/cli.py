@@ -13,6 +13,7 @@ import typer
 from understudy.cli_errors import CommandInterruptedError, Commands, fail, sentence, show_warning
 from understudy.cli_look import info, recipes
 from understudy.cli_options import DataFile, EventsUsed, OutDir, Overwrite, RecipeName, ReferenceName, Resume, Seed
+from understudy.cli_pareto import pareto
 from understudy.cli_scan import scan
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="""Learned stand-ins for particle-detector simulation: train one, prove it, run it.
 
 The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe;
-**scan** compares variants of one.
+**scan** compares variants of one, **pareto** any runs.
 
 Begin with `understudy run quickstart`, see `understudy recipes`, and look into any file with `understudy info FILE`.""",
 )
@@ -247,6 +248,7 @@ def export(
 
 
 app.command()(scan)
+app.command()(pareto)
 app.command()(recipes)
 app.command()(info)
 

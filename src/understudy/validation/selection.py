@@ -108,6 +108,11 @@ def digest(events: Events) -> str:
     return found.hexdigest()
 
 
+def judged_digest(events: Events) -> str:
+    """SHA-256 over what judges see: given conditions, responses and weights, whatever else a recipe has derived from them."""
+    return digest(events.select_conditions([b.name for b in events.schema.given]))
+
+
 def _arrays(values: Any) -> list[Array]:
     if values is None:
         return []
