@@ -21,7 +21,7 @@ SCHEMA = Schema((Block("energy", "MeV"), Block("angle", "rad"), Block("impact", 
 REGION = {"energy": (40.0, 60.0), "angle": (0.0, 0.5)}
 
 
-def toy(n: int = 1000) -> Events:
+def toy(n: int = 2000) -> Events:
     rng = np.random.default_rng(3)
     given = {"energy": np.arange(n) / n * 100, "angle": rng.random(n), "impact": rng.random((n, 2))}
     return Events(SCHEMA, given, {"answer": np.arange(n)})
@@ -31,7 +31,7 @@ def rows(events: Events) -> set[int]:
     return {int(row) for row in events["answer"]}
 
 
-def parts(ranges=None, n=1000, **split):
+def parts(ranges=None, n=2000, **split):
     found = divide(mark(toy(n), ranges or {}), Split(**split), np.random.default_rng(7))
     return found, rows(found.train), rows(found.validation), rows(found.test)
 
@@ -49,7 +49,7 @@ def test_a_held_out_region_is_only_tested_and_the_rest_stays_where_it_was():
     _, *before = parts(group=10)
     found, *after = parts(REGION, group=10)
     events = toy()
-    inside = {i for i in range(1000) if 40 <= events["energy"][i] <= 60 and events["angle"][i] <= 0.5}
+    inside = {i for i in range(2000) if 40 <= events["energy"][i] <= 60 and events["angle"][i] <= 0.5}
     assert [a & inside for a in after] == [set(), set(), inside]
     assert [a - inside for a in after] == [b - inside for b in before]
     np.testing.assert_array_equal(found.held_out, [int(row) in inside for row in found.test["answer"]])
@@ -85,12 +85,14 @@ def test_the_region_is_known_where_a_preparation_leaves_its_condition_out():
 
 
 def test_bad_divisions():
-    with pytest.raises(ValueError, match="no event lies inside the region of 'hold_out'"):
+    with pytest.raises(ValueError, match="0 events lie inside the region of 'hold_out', and at least 100"):
         parts({"energy": (500.0, 600.0)})
+    with pytest.raises(ValueError, match="leaves fewer than 100 test events outside it"):
+        parts({"energy": (0.0, 85.0)})
     with pytest.raises(ValueError, match="leaves no training events outside it; give it narrower ranges"):
         parts({"energy": (0.0, 100.0)})
-    with pytest.raises(ValueError, match="'split' asks for 701 training events, but its fractions leave 700"):
-        parts(train_events=701)
+    with pytest.raises(ValueError, match="'split' asks for 1401 training events, but its fractions leave 1400"):
+        parts(train_events=1401)
     with pytest.raises(
         ValueError, match="'hold_out' names 'impact'; the reference gives these numbers as conditions: energy, angle"
     ):
@@ -102,9 +104,9 @@ def test_bad_divisions():
 
 
 def test_a_run_is_divided_as_its_recipe_says(tmp_path):
-    words = small(events=300)
+    words = small(events=900)
     reference = Recipe.from_dict(words).reference()
-    storage.write(tmp_path / "e.h5", reference.generate(300, np.random.default_rng(1)), geometry=reference.geometry)
+    storage.write(tmp_path / "e.h5", reference.generate(900, np.random.default_rng(1)), geometry=reference.geometry)
     low, high = 15_000.0, 30_000.0
     changes = {"hold_out": {"incident_energy": [low, high]}, "split": {**words["split"], "train_events": 50}}
     recipe = Recipe.from_dict({**words, **changes}).using(data=tmp_path / "e.h5")
@@ -112,7 +114,7 @@ def test_a_run_is_divided_as_its_recipe_says(tmp_path):
     energy = data.test["incident_energy"]
     np.testing.assert_array_equal(data.held_out, (energy >= low) & (energy <= high))
     assert len(data.train) == 50
-    assert data.held_out.sum() > 10
+    assert data.held_out.sum() >= 100
     for part in (data.train, data.validation):
         assert not ((part["incident_energy"] >= low) & (part["incident_energy"] <= high)).any()
     wrong = Recipe.from_dict({**words, "hold_out": {"total_energy": [low, high]}}).using(data=tmp_path / "e.h5")

@@ -25,6 +25,9 @@ MARK = Block("inside_hold_out")
 
 ROW = Block("row", kind="categorical")
 
+FEWEST = 100
+"""Test events on either side of a held-out region below which nothing can be said there."""
+
 Ranges = Mapping[str, tuple[float, float]]
 
 
@@ -80,6 +83,8 @@ def divide(events: Events, split: Split, generator: np.random.Generator) -> Divi
         train, validation, test = _moved(train, validation, test, inside)
     if split.train_events is not None:
         train = _first(train, order[train // split.group], split.train_events)
+    if MARK.name in events.aux and (~inside[test]).sum() < FEWEST:
+        raise ValueError(f"the region of 'hold_out' leaves fewer than {FEWEST} test events outside it; give it narrower ranges")
     held_out = inside[test] if MARK.name in events.aux else None
     plain = _unmarked(events)
     return Division(plain[train], plain[validation], plain[test], held_out)
@@ -87,8 +92,11 @@ def divide(events: Events, split: Split, generator: np.random.Generator) -> Divi
 
 def _moved(train: Array, validation: Array, test: Array, inside: Array) -> tuple[Array, Array, Array]:
     """Rows of the three parts, those inside the held-out region at the end of the test events."""
-    if not inside.any():
-        raise ValueError("no event lies inside the region of 'hold_out'; give it other ranges, or leave it out")
+    if inside.sum() < FEWEST:
+        raise ValueError(
+            f"{int(inside.sum())} events lie inside the region of 'hold_out', and at least {FEWEST} are needed to judge there; give"
+            " it wider ranges, or leave it out"
+        )
     parts = (train, validation)
     moved = np.sort(np.concatenate([part[inside[part]] for part in parts]))
     left = [part[~inside[part]] for part in parts]

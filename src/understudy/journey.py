@@ -38,6 +38,7 @@ from understudy.symmetry import Augment, augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
 from understudy.training.session import Score
+from understudy.training_answers import at_training
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
 from understudy.validation.score import PhysicsScore
@@ -261,6 +262,8 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
         rng = {name: seeds.generator(recipe.seed, "samples") for name in others}  # the same noise for a student and its teacher
         candidates |= {name: other.surrogate.simulate(given, rng[name]) for name, other in others.items()}
         storage.write(place.path / "samples.h5", samples, geometry=data.geometry)
+    standins = {name: other.surrogate for name, other in others.items()}
+    made = at_training(recipe, trained.surrogate, trained.baseline, standins, data, console)
     test, floor, candidates = judged(recipe, data, candidates)
     with console.step("Sampling the same conditions again and again"):
         standins = {recipe.name: trained.surrogate}
@@ -278,6 +281,8 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             candidates,
             floor=floor,
             train=data.train,
+            at_training=made,
+            held_out=None if recipe.invert else data.held_out,
             geometry=data.response_geometry,
             settings=validation_settings(recipe),
             seed=seeds.integer(recipe.seed, "validation"),

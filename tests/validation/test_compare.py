@@ -93,7 +93,7 @@ def test_a_perfect_candidate_passes_and_poor_ones_fail_for_the_right_reason() ->
     assert "scale" in failed["shifted"]
     assert "duplicates" not in failed["shifted"]
     assert {"classifier_neighbour", "duplicates"} <= failed["repeating"]
-    assert failed["memorising"] == {"too_close"}
+    assert failed["memorising"] == {"too_close", "training_distance_ks"}
     assert found["shifted"]["scale"]["value"] == pytest.approx(0.03, abs=0.006)
     assert any("+3." in r or "+2." in r for r in found["shifted"]["reasons"])
     assert report.verdict == report.metrics["verdict"] == "pass"

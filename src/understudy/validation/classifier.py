@@ -30,7 +30,7 @@ from understudy.geometry import Calorimeter
 from understudy.schema import Array
 from understudy.validation.bootstrap import Estimate, multiplicities
 from understudy.validation.judges import Inputs, balanced, boosting_logits, network_logits
-from understudy.validation.settings import ClassifierSettings
+from understudy.validation.settings import ClassifierSettings, StrongSettings
 
 __all__ = ["ClassifierSettings", "TwoSampleTest", "neighbour_scores", "split", "two_sample_test", "weighted_auc"]
 
@@ -91,7 +91,7 @@ def two_sample_test(
     first, w = _prepared(reference, weights[0], geometry)
     second, v = _prepared(candidate, weights[1], geometry)
     n, m = len(first), len(second)
-    _check(n, m, w, v, paired)
+    check_samples(n, m, w, v, paired)
     pooled, weight = first.append(second), np.concatenate([w, v])
     labels = np.repeat([0, 1], [n, m])
     seeds = np.random.SeedSequence(seed).spawn(settings.seeds + 1)
@@ -101,13 +101,13 @@ def two_sample_test(
         generator = np.random.default_rng(sequence)
         fold = split(n, m, settings.train_fraction, generator, paired)
         training = int((fold < 2).sum())
-        for name, score in _trained(pooled, labels, weight, fold, settings, int(generator.integers(2**31))).items():
+        for name, score in trained_scores(pooled, labels, weight, fold, settings, int(generator.integers(2**31))).items():
             scores[name].append(score)
         if progress is not None:
             progress(k + 1, settings.seeds)
     scores["neighbour"].append(neighbour_scores(first, second, paired))
-    resampled = _resampled(n, m, weight, settings.replicas, np.random.default_rng(seeds[0]), paired)
-    found = {name: _estimate(s, labels, weight, resampled) for name, s in scores.items()}
+    resampled = resampled_weights(n, m, weight, settings.replicas, np.random.default_rng(seeds[0]), paired)
+    found = {name: auc_estimate(s, labels, weight, resampled) for name, s in scores.items()}
     shared = found["neighbour"]
     return TwoSampleTest({**found, "neighbour": Estimate(shared.value, SHARED_NEIGHBOURS * shared.error)}, training)
 
@@ -119,7 +119,8 @@ def _prepared(events: Events | Inputs, weights: Array | None, geometry: Calorime
     return events, np.ones(len(events)) if weights is None else np.asarray(weights, np.float64)
 
 
-def _check(n: int, m: int, w: Array, v: Array, paired: bool) -> None:
+def check_samples(n: int, m: int, w: Array, v: Array, paired: bool) -> None:
+    """ValueError unless a judge can be trained on samples of `n` and `m` events with weights `w` and `v`."""
     if min(n, m) < SMALLEST:
         raise ValueError(
             f"a classifier cannot be trained on {n} reference and {m} candidate events; give at least {SMALLEST} of each"
@@ -145,8 +146,8 @@ def split(n: int, m: int, train_fraction: float, generator: np.random.Generator,
     return np.concatenate([first, first if paired else folds(m)])
 
 
-def _trained(
-    pooled: Inputs, labels: Array, weights: Array, fold: Array, settings: ClassifierSettings, seed: int
+def trained_scores(
+    pooled: Inputs, labels: Array, weights: Array, fold: Array, settings: ClassifierSettings | StrongSettings, seed: int
 ) -> dict[str, Array]:
     """Scores `(n + m,)` of the trained judges for tested events; NaN for those that trained."""
     cells = np.concatenate([pooled.cells, pooled.conditions], axis=1)
@@ -226,7 +227,7 @@ def weighted_auc(reference: Array, candidate: Array, w: Array | None = None, v: 
     return float(auc) if auc.ndim == 0 else auc
 
 
-def _estimate(scores: list[Array], labels: Array, weights: Array, resampled: Array) -> Estimate:
+def auc_estimate(scores: list[Array], labels: Array, weights: Array, resampled: Array) -> Estimate:
     """Mean AUC over seeds and its error; `resampled` are weights `(replicas, n + m)`."""
     values, replicas = [], []
     for score in scores:
@@ -239,7 +240,7 @@ def _estimate(scores: list[Array], labels: Array, weights: Array, resampled: Arr
     return Estimate(float(np.mean(values)), float(np.hypot(statistical, of_seeds)))
 
 
-def _resampled(n: int, m: int, weights: Array, replicas: int, generator: np.random.Generator, paired: bool) -> Array:
+def resampled_weights(n: int, m: int, weights: Array, replicas: int, generator: np.random.Generator, paired: bool) -> Array:
     """Weights of bootstrap replicas `(replicas, n + m)`."""
     first = multiplicities(n, replicas, generator)
     second = first if paired else multiplicities(m, replicas, generator)

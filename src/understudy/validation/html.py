@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from understudy.files import atomic_path, write_text
-from understudy.validation import figures, figures_numbers, figures_report, html_sections, html_tables
+from understudy.validation import figures, figures_numbers, figures_report, html_judges, html_sections, html_tables
 from understudy.validation.figures_overview import overview_figure
 from understudy.validation.outcome import Outcome
 
@@ -80,6 +80,9 @@ def page(report: Outcome, history: Sequence[Mapping[str, Any]] | None = None) ->
         curves_drawn=sum(len(panels) for panels in curves.values()),
         correlations=figures_report.correlation_panel(report),
         wrong=html_sections.still_wrong(report, {p.key for panels in observables.values() for p in panels}),
+        tails=html_judges.tails_table(report),
+        largest_tails=html_judges.largest_tails(report),
+        regions=html_judges.regions_table(report),
         moments=html_sections.moments_table(report),
         closure=html_sections.closure_table(report),
         reading=html_sections.reading_table(report),

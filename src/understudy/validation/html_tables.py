@@ -30,6 +30,7 @@ FRACTIONS = {
 RATIOS = {
     "memorising_ratio": "distance to training over expected",
     "collapse_ratio": "distance from reference over expected",
+    "training_distance_ks": "KS of distances to training showers",
 }
 STRUCTURE = {
     "correlation_mse": "mean squared difference of correlations",
@@ -137,6 +138,7 @@ def main_rows(report: Outcome) -> list[Row]:
         for judge, label in JUDGES.items()
         if judge in first["classifier"]
     ]
+    rows += strong_rows(found)
     if first.get("scale"):
         cells = tuple(_scale(c["scale"]) for c in found)
         floor = quantity(_times(first["scale"].get("floor"), 100))
@@ -147,6 +149,21 @@ def main_rows(report: Outcome) -> list[Row]:
     rows += _studies(found, "structure", STRUCTURE, 1.0, "")
     rows += _studies(found, "neighbours", FRACTIONS, 100.0, "%")
     return rows + _studies(found, "neighbours", RATIOS, 1.0, "")
+
+
+def strong_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    """The judges that were trained on the training events, where there are such."""
+    first = found[0].get("classifier_strong")
+    if not first:
+        return []
+    return [
+        Row(
+            f"{JUDGES[judge]}, trained on training events",
+            tuple(cell(c["classifier_strong"][judge], "auc", most=4) for c in found),
+            _floor(first[judge], 4),
+        )
+        for judge in ("low_level", "high_level", "combined")
+    ]
 
 
 def small_table(report: Outcome, key: str) -> Small:

@@ -55,8 +55,12 @@ class Inputs:
         return len(self.cells)
 
     @classmethod
-    def of(cls, events: Events, geometry: Calorimeter | None = None) -> Self:
-        """The inputs that `events` give; without a geometry the response is taken as columns of any meaning."""
+    def of(cls, events: Events, geometry: Calorimeter | None = None, sums: bool = False) -> Self:
+        """The inputs that `events` give; without a geometry the response is taken as columns of any meaning.
+
+        `sums` adds those of each layer's rows, of its columns and of the whole layer to the cells: a network that has to
+        find them among hundreds of cells is blind to an energy scale of one per cent, which it sees in their sums.
+        """
         energy = incident_energy(events)
         seen = np.ones(len(events), bool) if events.mask is None else events.mask
         response = np.where(seen[:, None], events.packed() if geometry is None else shower_cells(events, geometry), 0.0)
@@ -66,7 +70,8 @@ class Inputs:
             logarithms = np.sign(response) * np.log1p(np.abs(response))
             parts = response, logarithms
         else:
-            parts = response / energy[:, None], np.log(response / energy[:, None] + FAINTEST)
+            seen_cells = np.concatenate([response, grid_sums(response, geometry)], axis=1) if sums else response
+            parts = seen_cells / energy[:, None], np.log(seen_cells / energy[:, None] + FAINTEST)
         if geometry is None:
             shape = _columns([response, conditions], len(events))
         else:
@@ -88,6 +93,15 @@ class Inputs:
     def __getitem__(self, rows: slice | Array) -> Inputs:
         """The inputs of some events."""
         return Inputs(self.cells[rows], self.observables[rows], self.conditions[rows], self.shape[rows], self.calorimeter)
+
+
+def grid_sums(cells: Array, geometry: Calorimeter) -> Array:
+    """Sums over the second and over the first axis of each layer's grid, and over the layer, `(n, s)`."""
+    found = []
+    for layer, columns in zip(geometry.layers, geometry.slices.values(), strict=True):
+        grid = cells[:, columns].reshape(len(cells), *layer.shape)
+        found += [grid.sum(2), grid.sum(1), grid.sum((1, 2))[:, None]]
+    return np.concatenate(found, axis=1)
 
 
 def _observables(events: Events, geometry: Calorimeter | None, energy: Array | None) -> list[Array]:

@@ -56,6 +56,18 @@ class ClassifierMetrics(_Part):
     training_events: int
 
 
+class StrongMetrics(_Part):
+    """Judges trained on the training events (`strong.py`): events of both classes that trained and tested, of the floor too."""
+
+    low_level: Judged
+    high_level: Judged
+    combined: Judged
+    training_events: int
+    tested_events: int
+    floor_training_events: int
+    floor_tested_events: int
+
+
 class DistanceMetrics(_Part):
     """A distance, its bootstrap error, and its floor with the spread of single floors."""
 
@@ -128,6 +140,7 @@ class Comparison(_Part):
     `fits` holds under `resolution` the terms a/sqrt(E), b/E and c of the energy resolution (E in GeV, added in quadrature) of
     `reference`, `candidate` and `floor`, and the candidate's `pulls`, and under `resolution_with_b` the same with the term b
     where `resolution` has none and does not describe the reference; it is empty where none could be fitted.
+    `classifier_strong` is there where judges were trained on the training events, and `tails` are far quantiles (see `tails.py`).
     `structure` and `neighbours` hold value and floor of the studies of cells and neighbours, `checks` the verdict's criteria
     (see `verdict.py`), `variety` the studies of single conditions (see `variety.py`) and `above_twice_floor` the observables
     that are still wrong, worst first (see `measure.above_twice_floor`); `paired` tells whether
@@ -136,7 +149,9 @@ class Comparison(_Part):
 
     candidate: SampleInfo
     classifier: ClassifierMetrics
+    classifier_strong: StrongMetrics | None = None
     observables: dict[str, ObservableMetrics]
+    tails: dict[str, Any] = Field(default_factory=dict)
     curves: dict[str, CurveMetrics] = Field(default_factory=dict)
     fits: dict[str, dict[str, Any]] = Field(default_factory=dict)
     scale: ScaleMetrics | None = None
@@ -164,7 +179,8 @@ class Metrics(Comparison):
     """The contents of `metrics.json`; `nulls` says by path why a number is missing.
 
     `symmetries` holds, by symmetry of the geometry, the largest pull between the main candidate's showers and those at mirrored
-    conditions, of cells and of observables (see `symmetries.py`).
+    conditions, of cells and of observables (see `symmetries.py`). `hold_out` is the comparison inside and outside a region of the
+    conditions that was never trained on, where there is one (see `compare.regions`).
     """
 
     format: Literal[1] = 1
@@ -173,6 +189,7 @@ class Metrics(Comparison):
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int
     symmetries: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    hold_out: dict[str, dict[str, Any]] = Field(default_factory=dict)
     candidates: dict[str, Comparison] = Field(default_factory=dict)
     nulls: dict[str, str] = Field(default_factory=dict)
 
@@ -214,7 +231,7 @@ class Metrics(Comparison):
 def _clean(value: Any, path: str, reasons: dict[str, str]) -> Any:
     """`value` with None for NaN and infinity, their paths entered in `reasons`; parts that were not measured left out."""
     if isinstance(value, Mapping):
-        optional = ("timing", "training", "scale")
+        optional = ("timing", "training", "scale", "classifier_strong")
         kept = {str(k): v for k, v in value.items() if not (k in optional and v is None)}
         return {k: _clean(v, f"{path}.{k}" if path else k, reasons) for k, v in kept.items()}
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ showers of all energies take part. Distances say something only beside what fres
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,9 @@ class NeighbourStudy:
             generated showers nearer to the training sample than all but 1 % of the held-out ones; `copied`, fraction of
             held-out showers nearer to the generated sample than all but 1 % are to the reference; `too_far`, fraction of
             held-out showers farther from the generated sample than all but 1 % are from the reference (both expected
-            0.01); `duplicates`, fraction of generated showers with a near copy of their shape in the generated sample,
+            0.01); `training_distance_ks`, the Kolmogorov-Smirnov distance between the generated and the held-out showers'
+            distances to the training sample, and `nearer_ks`, the part of it that generated showers are nearer by;
+            `duplicates`, fraction of generated showers with a near copy of their shape in the generated sample,
             and `reference_duplicates`, the same in a training sample of that size.
     """
 
@@ -103,6 +106,19 @@ def near_duplicates(points: Array, reference: Array) -> tuple[float, float]:
     return float(np.mean(own <= near)), float(np.mean(others <= near))
 
 
+def one_sided(values: Array, others: Array) -> float:
+    r"""How far the cumulative distribution of `values` rises above that of `others`: $\max_x [F(x) - G(x)]$, 0 or more."""
+    points = np.sort(np.concatenate([values, others]))
+    first, second = (np.searchsorted(np.sort(v), points, "right") / len(v) for v in (values, others))
+    return float(max((first - second).max(), 0.0))
+
+
+def errors_of(summary: Mapping[str, float], n: int, heldout: int) -> dict[str, float]:
+    """Errors of a study's fractions (binomial) and Kolmogorov-Smirnov distances (at the median, where they are largest)."""
+    found = {k: float(np.sqrt(max(v * (1 - v), 0.01) / n)) for k, v in summary.items() if not k.endswith(("_ratio", "_ks"))}
+    return found | {k: float(np.sqrt(0.25 / n + 0.25 / heldout)) for k in summary if k.endswith("_ks")}
+
+
 def study(
     generated: Events, training: Events, heldout: Events, geometry: Calorimeter, generator: np.random.Generator
 ) -> NeighbourStudy:
@@ -129,12 +145,15 @@ def study(
     to_training, yardstick = nearest(made, known)[0][:, 0], nearest(fresh, known)[0][:, 0]
     to_generated, density = nearest(fresh, made)[0][:, 0], nearest(fresh, known[some])[0][:, 0]
     copies, expected = near_duplicates(shapes(generated, geometry), shapes(training[some], geometry))
+    nearer, farther = one_sided(to_training, yardstick), one_sided(yardstick, to_training)
     summary = {
         "memorising_ratio": float(np.median(to_training) / np.median(yardstick)),
         "collapse_ratio": float(np.median(to_generated) / np.median(density)),
         "too_close": float(np.mean(to_training < np.quantile(yardstick, 0.01))),
         "too_far": float(np.mean(to_generated > np.quantile(density, 0.99))),
         "copied": float(np.mean(to_generated < np.quantile(density, 0.01))),
+        "training_distance_ks": max(nearer, farther),
+        "nearer_ks": nearer,
         "duplicates": copies,
         "reference_duplicates": expected,
     }

@@ -93,6 +93,8 @@ class Outcome:
             }
             row["floor"] = _with_error(first["classifier"][judge]["floor"], first["classifier"][judge]["floor_error"])
             rows.append(row)
+        if "classifier_strong" in first:
+            rows += [_strong_row(judge, found, first) for judge in ("low_level", "high_level", "combined")]
         if "scale" in first:
             row = {"quantity": f"mean {first['scale']['observable'].replace('_', ' ')} off by, %"}
             row |= {name: _with_error(c["scale"]["value"], c["scale"]["error"], 100) for name, c in found.items()}
@@ -106,6 +108,18 @@ class Outcome:
             rows.append({**row, "floor": _with_error(first["neighbours"]["duplicates"]["floor"], None, 100)})
         rows.append({"quantity": "verdict", **{name: c["verdict"] for name, c in found.items()}, "floor": ""})
         return rows
+
+
+def _strong_row(judge: str, found: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, str]:
+    row = {"quantity": f"{AUCS[judge]}, trained on training"}
+    row |= {
+        name: _with_error(c["classifier_strong"][judge]["auc"], c["classifier_strong"][judge]["error"])
+        for name, c in found.items()
+    }
+    return {
+        **row,
+        "floor": _with_error(first["classifier_strong"][judge]["floor"], first["classifier_strong"][judge]["floor_error"]),
+    }
 
 
 def _largest(comparison: Mapping[str, Any], distance: str, key: str) -> tuple[float | None, float | None]:

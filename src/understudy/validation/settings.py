@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,8 +11,22 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class StrongSettings(_Settings):
+    """How hard the judges try that are trained on the training events."""
+
+    seeds: int = Field(1, ge=1, description="times that the judges are trained anew; the AUC is their mean")
+    events: int = Field(20_000, ge=100, description="training events of each class; further ones are left out")
+    hidden: int = Field(128, ge=1, description="width of the network's two hidden layers")
+    epochs: int = Field(20, ge=1, description="passes of the network through the training events")
+    iterations: int = Field(200, ge=1, description="trees of the gradient boosting")
+
+
 class ClassifierSettings(_Settings):
-    """How hard the judges of the classifier two-sample test try."""
+    """How hard the judges of the classifier two-sample test try.
+
+    With `trained_on: training` there are strong judges besides (`strong.py`), trained on the stand-in's own training
+    events and tested on all test events; the ordinary ones train on a part of the test events.
+    """
 
     seeds: int = Field(3, ge=1, description="splits, each with newly trained judges; the AUC is their mean")
     train_fraction: float = Field(0.5, gt=0, lt=1, description="part of both samples that trains")
@@ -20,6 +34,8 @@ class ClassifierSettings(_Settings):
     hidden: int = Field(128, ge=1, description="width of the network's two hidden layers")
     epochs: int = Field(20, ge=1, description="passes of the network through the training part")
     iterations: int = Field(100, ge=1, description="trees of the gradient boosting")
+    trained_on: Literal["test", "training"] = Field("test", description="'training' adds judges trained on the training events")
+    strong: StrongSettings = StrongSettings()
 
 
 class Thresholds(_Settings):
@@ -37,6 +53,9 @@ class Thresholds(_Settings):
     neighbour: float = Field(
         0.15, ge=0, description="AUC above or below the floor of the nearest-neighbour judge, which sees repeats"
     )
+    strong_low_level: float | None = Field(None, ge=0, description="as low_level, of the judge trained on the training events")
+    strong_high_level: float | None = Field(None, ge=0, description="as high_level, of the judge trained on the training events")
+    strong_combined: float | None = Field(None, ge=0, description="as combined, of the judge trained on the training events")
     scale: float = Field(0.005, ge=0, description="relative difference of the mean response")
     ks: float = Field(0.15, ge=0, description="largest Kolmogorov-Smirnov distance of an observable above its floor")
     duplicates: float = Field(
@@ -44,6 +63,9 @@ class Thresholds(_Settings):
     )
     too_close: float = Field(
         0.05, ge=0, description="fraction of events as near to the training sample as 1 % of held-out ones are"
+    )
+    training_distance_ks: float = Field(
+        0.2, ge=0, description="KS distance between generated-to-training and unseen-to-training distances, above the floor"
     )
     copied: float = Field(
         0.05, ge=0, description="fraction of reference events as near to the candidate's as 1 % are to others, as after a leak"

@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy import stats
 
-from understudy.validation.metrics import ClassifierMetrics, ObservableMetrics, ScaleMetrics
+from understudy.validation.metrics import ClassifierMetrics, Judged, ObservableMetrics, ScaleMetrics, StrongMetrics
 from understudy.validation.settings import Thresholds
 
 JUDGES = {
@@ -23,6 +23,7 @@ JUDGES = {
     "combined": "the classifier on cells and observables",
     "neighbour": "the nearest-neighbour judge",
 }
+STRONG = ("low_level", "high_level", "combined")
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,23 @@ def judge(
     neighbours: dict[str, dict[str, float | None]],
     thresholds: Thresholds,
     variety: Sequence[Mapping[str, Any]] = (),
+    strong: StrongMetrics | None = None,
 ) -> list[Check]:
-    """All criteria that these metrics allow, in a fixed order; `variety` are the studies of `variety.at_one_condition`."""
-    checks = [_classifier(name, classifier, thresholds) for name in JUDGES]
+    """All criteria that these metrics allow, in a fixed order; `variety` are the studies of `variety.at_one_condition`,
+    `strong` the judges that were trained on the training events."""
+    checks = [
+        _classifier(f"classifier_{n}", w, getattr(classifier, n), getattr(thresholds, n), thresholds) for n, w in JUDGES.items()
+    ]
+    for name in () if strong is None else STRONG:
+        limit, who = getattr(thresholds, f"strong_{name}"), f"{JUDGES[name]}, trained on the training events,"
+        if limit is not None:
+            checks.append(_classifier(f"classifier_strong_{name}", who, getattr(strong, name), limit, thresholds))
     if scale is not None:
         checks.append(_scale(scale, thresholds))
     checks.append(_worst(observables, thresholds))
     checks += [_fraction(name, what, neighbours[name], thresholds) for name, what in FRACTIONS.items() if name in neighbours]
+    if "training_distance_ks" in neighbours:
+        checks.append(_training_distance(neighbours["training_distance_ks"], thresholds))
     widths = _widths(variety, thresholds)
     return checks if widths is None else [*checks, widths]
 
@@ -82,15 +93,13 @@ def _check(name: str, excess: float, error: float, limit: float, significance: f
     )
 
 
-def _classifier(name: str, classifier: ClassifierMetrics, thresholds: Thresholds) -> Check:
-    found = getattr(classifier, name)
+def _classifier(name: str, who: str, found: Judged, limit: float, thresholds: Thresholds) -> Check:
     auc, error, floor, floor_error = (_number(x) for x in (found.auc, found.error, found.floor, found.floor_error))
-    sentence = f"The AUC of {JUDGES[name]} is {auc:.3f} +- {error:.3f} with a floor of {floor:.3f} +- {floor_error:.3f}"
-    limit = getattr(thresholds, name)
+    sentence = f"The AUC of {who} is {auc:.3f} +- {error:.3f} with a floor of {floor:.3f} +- {floor_error:.3f}"
     both = math.hypot(error, floor_error)
     # far below its floor a judge has met copies of the very events that it was trained on: no better than far above
     allowed = f"{limit:g} above or below it"
-    return _check(f"classifier_{name}", abs(auc - floor), both, limit, thresholds.significance, sentence, allowed)
+    return _check(name, abs(auc - floor), both, limit, thresholds.significance, sentence, allowed)
 
 
 def _scale(scale: ScaleMetrics, thresholds: Thresholds) -> Check:
@@ -125,6 +134,17 @@ def _fraction(name: str, what: str, found: dict[str, float | None], thresholds: 
     sentence = f"{100 * value:.1f} % of the {what} (floor {100 * floor:.1f} %)"
     limit = getattr(thresholds, name)
     return _check(name, value - floor, error, limit, thresholds.significance, sentence, f"{100 * limit:g} % above it")
+
+
+def _training_distance(found: dict[str, float | None], thresholds: Thresholds) -> Check:
+    value, error, floor = _number(found.get("value")), _number(found.get("error")), _number(found.get("floor"))
+    sentence = (
+        "The distances to the nearest training event differ from those of unseen reference events by a Kolmogorov-Smirnov"
+        f" distance of {value:.3f} +- {error:.3f} (floor {floor:.3f})"
+    )
+    limit = thresholds.training_distance_ks
+    allowed = f"{limit:g} above it"
+    return _check("training_distance_ks", value - floor, error, limit, thresholds.significance, sentence, allowed)
 
 
 def _widths(variety: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> Check | None:
