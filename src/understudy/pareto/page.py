@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from understudy.pareto.figures import SHORTEST, group_figure, published_figure
 from understudy.pareto.points import Group
-from understudy.pareto.published import CITATION, NUMBERS, Published
+from understudy.pareto.published import CITATION, NUMBERS, published
 from understudy.validation import figures
 from understudy.validation.html_tables import quantity
 
@@ -20,7 +21,6 @@ def page(
     judges: Sequence[str],
     batch: int,
     engine: str,
-    published: Mapping[str, Sequence[Published]],
 ) -> str:
     """The page as text.
 
@@ -30,7 +30,6 @@ def page(
         judges: short names of the judges.
         batch: batch size of the timing.
         engine: that was timed.
-        published: official points by dataset.
     """
     loaders = [PackageLoader("understudy.pareto", "templates"), PackageLoader("understudy.validation", "templates")]
     environment = Environment(
@@ -50,9 +49,15 @@ def page(
         batch=batch,
         engine={"onnx": "ONNX Runtime", "torch": "torch"}[engine],
         shortest=SHORTEST,
-        published=published,
-        picture=figures.svg(published_figure(published), "AUC against ms per shower, CaloChallenge's official points"),
+        published=published(),
+        picture=official_picture(),
         citation=CITATION,
         numbers=NUMBERS,
         quantity=quantity,
     )
+
+
+@cache
+def official_picture() -> figures.Picture:
+    """The published points, always the same."""
+    return figures.svg(published_figure(published()), "AUC against ms per shower, CaloChallenge's official points")

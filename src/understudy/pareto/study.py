@@ -70,15 +70,14 @@ def pareto(
     if unknown := [judge for judge in chosen if judge not in JUDGES]:
         raise ValueError(f"there is no judge {unknown[0]!r}; choose among {', '.join(JUDGES)}")
     found = groups(runs, batch, engine, STRONG if strong else REPORT)
-    official = published()
     folder = make_directory(Path(out))
-    figure = whole_figure(found, chosen, batch, engine, official)
+    figure = whole_figure(found, chosen, batch, engine, published())
     alt = "AUC against ms per shower and minutes of training"
-    for name, picture in (("pareto.svg", figures.svg(figure, alt)), ("pareto.png", figures.png(figure, alt))):
+    for name, picture in (("pareto.svg", figures.svg(figure, alt)), ("pareto.png", figures.png(figure, alt, dpi=130))):
         with atomic_path(folder / name) as partial:
             partial.write_bytes(picture.data)
     tables = [summary(group, chosen) for group in found]
-    write_text(folder / "pareto.html", page(found, tables, chosen, batch, engine, official))
+    write_text(folder / "pareto.html", page(found, tables, chosen, batch, engine))
     write_text(folder / "pareto.csv", table(found, batch, engine))
     return Pareto(tuple(found), chosen, batch, engine, folder)
 
