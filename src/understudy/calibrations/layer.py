@@ -28,6 +28,9 @@ EDGE = 1e-3
 """Fractions are squeezed by this at 0 and 1, and correlations at -1 and 1, before their logit and artanh."""
 LEAST = 1e-3
 """Part of a layer's energy that is left above the thresholds at least."""
+AT_MOST = 4.0
+"""Factor by which a variance, the energy within or outside a radius, or a barycentre's distance from the layer's border changes
+at most; the barycentre moves by its square root times the width. Beyond that lies what no tilt can reach."""
 RADII = (1.0, 2.0, 4.0)
 """Radii of containment [cell sizes] where none are given."""
 
@@ -49,6 +52,8 @@ class LayerShape(nn.Module):
     first: Tensor
     second: Tensor
     reach: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(self, layer: Layer, chosen: Sequence[str], radii: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -69,8 +74,9 @@ class LayerShape(nn.Module):
         pairs, index = products(fixed)
         grid = at.reshape(*layer.shape, -1)
         first, second = grid[:, 0, 0] if names else at, grid[0, :, -1] if names else at
-        constants = {"fixed": fixed, "pairs": pairs, "index": index, "first": first, "second": second}
-        for name, value in (constants | {"reach": given.to(torch.float32)[:, None] + 0.5}).items():
+        limits = {"lowest": at.amin(0), "highest": at.amax(0)}
+        constants = limits | {"fixed": fixed, "pairs": pairs, "index": index, "first": first, "second": second}
+        for name, value in (constants | {"reach": given.to(torch.float32)[:, None] - 0.5}).items():
             self.register_buffer(name, value.clone(), persistent=False)
         self.names = (
             *(f"barycentre_{n}_{layer.name}" for n in names if self.moves),
@@ -87,8 +93,7 @@ class LayerShape(nn.Module):
         if self.correlated:
             found.append((covariance / self._scale(variance)).clamp(EDGE - 1, 1 - EDGE).atanh())
         if self.round:
-            within = ratio((self.rings(mean) @ cells.unsqueeze(2)).squeeze(2), cells.sum(1, keepdim=True))
-            found.append((EDGE + (1 - 2 * EDGE) * within).logit())
+            found.append(-(EDGE + (1 - 2 * EDGE) * self._outside(cells, mean)).logit())
         return torch.cat(found, 1)
 
     def impose(self, cells: Tensor, coordinates: Tensor, energy: Tensor, floor: Tensor | None) -> Tensor:
@@ -96,36 +101,50 @@ class LayerShape(nn.Module):
         base, above, left = over_floor(cells, energy, floor)
         if not self.names:
             return base + above * ratio(left, above.sum(1, keepdim=True))
-        mean, targets, within = self._targets(cells, coordinates)
+        mean, targets = self._targets(cells, coordinates)
         basis = Basis(self.fixed, self.pairs, self.index, self.rings(mean) if self.round else None)
-        targets = torch.cat([targets, within], 1)
         if floor is not None:
             held = base.sum(1, keepdim=True)
             targets = ((held + left) * targets - basis.means(base, torch.ones_like(held))) / left.clamp(min=1e-30)
         return base + tilt(above, basis, targets) * ratio(left, above.sum(1, keepdim=True))
 
     def rings(self, mean: Tensor) -> Tensor:
-        """How far each cell counts as within each radius of `mean` `(n, 2)`, `(n, r, c)`."""
+        """How far each cell counts as outside each radius of `mean` `(n, 2)`, `(n, r, c)`.
+
+        Outside: sums of what is little lose no digits, as differences from all would.
+        """
         x, y = torch.split(mean, 1, 1)
         dx, dy = (self.first - x).square(), (self.second - y).square()
         distance = (dx.unsqueeze(2) + dy.unsqueeze(1)).sqrt().flatten(1)
-        return (self.reach - distance.unsqueeze(1)).clamp(0.0, 1.0)
+        return (distance.unsqueeze(1) - self.reach).clamp(0.0, 1.0)
 
-    def _targets(self, cells: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The barycentre, the means of the fixed functions and those of the rings that the coordinates say."""
+    def _outside(self, cells: Tensor, mean: Tensor) -> Tensor:
+        """The part of the energy outside each radius of `mean`, `(n, r)`."""
+        return ratio((self.rings(mean) @ cells.unsqueeze(2)).squeeze(2), cells.sum(1, keepdim=True))
+
+    def _targets(self, cells: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """The barycentre, and the means of all functions, that the coordinates say."""
         mean, variance, covariance = self._spread(cells)
+        first = mean
         sizes = [self.axes * self.moves, len(self.wide), int(self.correlated), len(self.reach) * self.round]
         moved, widths, correlation, within = torch.split(coordinates, sizes, 1)
-        mean = moved if self.moves else mean
+        known = self._outside(cells, mean) if self.round else within
+        if self.moves:
+            low, high = self.lowest + (mean - self.lowest) / AT_MOST, self.highest - (self.highest - mean) / AT_MOST
+            mean = torch.maximum(torch.minimum(moved, high), low)
+            far = AT_MOST**0.5 * variance.sqrt()
+            mean = torch.maximum(torch.minimum(mean, first + far), first - far)
         columns, at = list(torch.split(variance, 1, 1)), torch.split(mean, 1, 1)
         for axis, width in zip(self.wide, torch.split(widths, 1, 1), strict=False):
-            columns[axis] = ((2 * width).exp() - NARROW**2).clamp(min=0.0)
+            columns[axis] = _near((2 * width).exp() - NARROW**2, columns[axis])
         targets = [mean, *(columns[a] + at[a].square() for a in self.wide)]
         if self.correlated:
             covariance = correlation.tanh() * self._scale(torch.cat(columns, 1))
             targets.append(covariance + at[0] * at[1])
-        inside = ((within.sigmoid() - EDGE) / (1 - 2 * EDGE)).clamp(0.0, 1.0)
-        return mean, torch.cat(targets, 1), inside
+        if self.round:
+            outside = _near(((-within).sigmoid() - EDGE) / (1 - 2 * EDGE), known)
+            targets.append(1 - _near(1 - outside, 1 - known))
+        return mean, torch.cat(targets, 1)
 
     def _spread(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Barycentre `(n, a)`, variances `(n, a)` and covariance `(n, 0 or 1)`, all zero where nothing is hit."""
@@ -138,6 +157,11 @@ class LayerShape(nn.Module):
     @staticmethod
     def _scale(variance: Tensor) -> Tensor:
         return (variance + NARROW**2).prod(1, keepdim=True).sqrt()
+
+
+def _near(wanted: Tensor, known: Tensor) -> Tensor:
+    """`wanted`, at most `AT_MOST` times as large or small as `known`, which is not below zero."""
+    return torch.maximum(torch.minimum(wanted, AT_MOST * known), known / AT_MOST)
 
 
 def over_floor(cells: Tensor, energy: Tensor, floor: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

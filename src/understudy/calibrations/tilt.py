@@ -8,8 +8,9 @@ $$x'_c = E\, \frac{x_c\, e^{\lambda \cdot \phi_c}}{\sum_j x_j\, e^{\lambda \cdot
 
 (Jaynes 1957, Phys. Rev. 106, 620; Csiszar 1975, Ann. Probab. 3, 146). Empty cells stay empty. The minimum is found by Newton's
 method: the gradient is $\langle\phi\rangle - t$ and the Hessian the covariance of $\phi$ under the tilted cells. A step that
-would go far, in the Hessian's own measure, is shortened, so that moments which no tilt can reach (a barycentre outside the
-cells that are hit) are approached, and nothing diverges. Steps are a fixed number, which is exported.
+would go far, in the Hessian's own measure, is shortened, and if the last steps lead away the nearest is taken: so moments
+which no tilt can reach (a barycentre outside the cells that are hit) are approached, and nothing diverges. Steps are a fixed
+number, which is exported.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ TINY = 1e-9
 """Added to the Hessian's diagonal where it is zero: one cell is hit, and no tilt moves its barycentre."""
 LARGEST = 6.0
 """A cell's energy is changed by a factor of exp of this at most."""
-WORSE = 1e-3
-"""If the steps lead away, further than this many widths, the cells stay as they were."""
+CLOSE = 1e-6
+"""Squared distance from the targets, in widths of $\\phi$, below which a step back is only rounding."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,20 @@ def tilt(cells: Tensor, basis: Basis, targets: Tensor, steps: int = STEPS) -> Te
         `(n, c)`.
     """
     energy = cells.sum(1, keepdim=True)
-    multipliers = torch.zeros_like(targets, dtype=torch.float64)
-    first = last = targets.new_zeros(())
+    multipliers = best = torch.zeros_like(targets, dtype=torch.float64)
+    scale = nearest = improved = torch.ones_like(energy)
     for number in range(steps):
         tilted = cells * basis.exponent(multipliers.to(cells.dtype)).exp() if number else cells
         means, covariance = basis.moments(tilted, _not_zero(tilted.sum(1, keepdim=True)))
         missing = targets.double() - means
+        scale = scale if number else covariance.diagonal(dim1=1, dim2=2) + TINY
+        distance = (missing.square() / scale).sum(1, keepdim=True)
+        improved = distance <= nearest.clamp(min=CLOSE) if number else distance >= 0
+        best = torch.where(improved, multipliers, best)
+        nearest = torch.where(improved, distance, nearest)
         newton = solve(covariance, missing)
-        last = (newton * missing).sum(1, keepdim=True).clamp(min=0.0).sqrt()
-        first = first if number else last
-        multipliers = multipliers + newton / last.clamp(min=1.0)
-    multipliers = torch.where(last <= first.clamp(min=WORSE), multipliers, 0.0).to(cells.dtype)
+        multipliers = multipliers + newton / (newton * missing).sum(1, keepdim=True).clamp(min=1.0).sqrt()
+    multipliers = torch.where(improved, multipliers, best).to(cells.dtype)
     tilted = cells * basis.exponent(multipliers).exp()
     return tilted * (energy / _not_zero(tilted.sum(1, keepdim=True)))
 
