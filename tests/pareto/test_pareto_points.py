@@ -89,8 +89,10 @@ def test_strong_judges(tmp_path):
     assert found.points[0].judged["high"].auc == 0.65
     assert found.training_events == 28
     assert found.floors["low"][0] == 0.51
+    weak = write_run(tmp_path / "b", 0.55, 0.1, 1.0, settings={"classifier": {"seeds": 3, "trained_on": "test"}})
+    assert len(groups([run, weak])) == 1  # the judges of every report are the same
     with pytest.raises(ValueError, match="b has no strong judges"):
-        groups([run, write_run(tmp_path / "b", 0.55, 0.1, 1.0)], judges=STRONG)
+        groups([run, weak], judges=STRONG)
 
 
 def test_no_runs_and_what_is_no_run(tmp_path):

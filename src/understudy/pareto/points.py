@@ -20,6 +20,8 @@ JUDGES = {"low": "low_level", "high": "high_level", "combined": "combined"}
 ENGINES = ("onnx", "torch")
 REPORT, STRONG = "classifier", "classifier_strong"
 """Judges trained on a part of the test events, and judges trained on the training events."""
+OF_STRONG = ("trained_on", "strong")
+"""Settings that concern the strong judges alone."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def on_front(group: Group, judge: str, cost: str) -> list[Point]:
 def _key(metrics: Metrics, judges: str) -> str:
     """What must be the same for two AUCs to be on one axis."""
     samples = [_judged_sha256(metrics.reference), _judged_sha256(metrics.floor_sample)]
-    settings = {name: value for name, value in metrics.settings.items() if name in (REPORT, "judges", "strong")}
+    settings = dict(metrics.settings.get(REPORT) or {})
+    if judges == REPORT:
+        settings = {name: value for name, value in settings.items() if name not in OF_STRONG}
     return json.dumps([*samples, getattr(metrics, judges).training_events, settings, sorted(metrics.observables)], sort_keys=True)
 
 
