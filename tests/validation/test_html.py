@@ -56,9 +56,12 @@ def tracks(n: int, seed: int) -> Events:
 def report() -> Report:
     candidates = {ODD: showers(150, 2), "second": showers(150, 3)}
     training = {"minutes": 3.0, "device": "cpu", "parameters": 1234}
+    costs = {
+        "second": {"timing": {**TIMING, "onnx": {"1": 7.25}}, "training": {"minutes": 9.5, "device": "cpu", "parameters": 77}}
+    }
     return compare(
         showers(150, 0), candidates, floor=showers(150, 1), train=showers(200, 4), geometry=GRID, settings=QUICK,
-        reference_name="the <lead>", timing=TIMING, training=training,
+        reference_name="the <lead>", timing=TIMING, training=training, costs=costs,
     )  # fmt: skip
 
 
@@ -155,6 +158,14 @@ def test_every_observable_and_its_numbers_are_there(report: Report, text: str) -
             assert re.sub(r"\s+", " ", reason.replace("+-", "±")) in words
     for curve in report.reference.curves:
         assert curve in words
+
+
+def test_what_a_further_candidate_costs_is_told_beside_it(report: Report, text: str) -> None:
+    assert "second: trained in 9.5" in text
+    assert re.search(r"second, onnx\s+7.25", text)
+    kept = report.metrics["candidates"]
+    assert kept["second"]["training"]["parameters"] == 77
+    assert "training" not in kept[ODD]
 
 
 def test_samples_timing_and_training_are_told(report: Report, text: str) -> None:
