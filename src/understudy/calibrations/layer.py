@@ -32,7 +32,7 @@ AT_MOST = 4.0
 """Factor by which a variance, the energy within or outside a radius, or a barycentre's distance from the layer's border changes
 at most; the barycentre moves by its square root times the width. Beyond that lies what no tilt can reach."""
 RADII = (1.0, 2.0, 4.0)
-"""Radii of containment [cell sizes] where none are given."""
+"""Radii of containment [cell sizes] where none are given: those of them that are at most a quarter of the layer."""
 
 
 class LayerShape(nn.Module):
@@ -41,7 +41,7 @@ class LayerShape(nn.Module):
     Args:
         layer: the grid.
         chosen: of `SHAPES`, those wanted; those that the layer does not have are left out.
-        radii: of the containment [mm]; `RADII` times the cell size if None.
+        radii: of the containment [mm]; `RADII` if None.
     """
 
     u: Tensor
@@ -60,11 +60,12 @@ class LayerShape(nn.Module):
         names, u, size = positions(layer)
         has = shapes_of(layer)
         wanted = [shape for shape in SHAPES if shape in chosen and shape in has]
-        self.moves, self.round = "barycentre" in wanted, "containment" in wanted
         self.axes = len(names)
         self.wide = [a for a in range(self.axes) if len(np.unique(u[:, a])) > 2] if "width" in wanted else []
         self.correlated = "correlation" in wanted
-        given = torch.tensor(RADII if radii is None else [r / size for r in radii])
+        usual = [r for r in RADII if 4 * r <= min(layer.shape)]
+        given = torch.tensor(usual if radii is None else [r / size for r in radii])
+        self.moves, self.round = "barycentre" in wanted, "containment" in wanted and len(given) > 0
         at = torch.as_tensor(u, dtype=torch.float32)
         powers = [at, at**2] + ([at[:, :1] * at[:, 1:]] if self.axes == 2 else [])
         self.register_buffer("u", at, persistent=False)

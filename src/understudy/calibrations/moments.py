@@ -37,7 +37,7 @@ class Moments(Transported):
         moments: of a calorimeter `total_energy`, `layer_energies`, `barycentre`, `width`, `correlation`, `containment`; of any
             other response its columns. All that there are if None.
         layers: whose shapes are moved; all if None.
-        radii: of the containment [mm]; 1, 2 and 4 cell sizes if None.
+        radii: of the containment [mm]; 1, 2 and 4 cell sizes, as the layer is large, if None.
         hidden_layers: of the network of each moment.
         width: neurons in each of them.
         bins: of each moment's spline.

@@ -32,7 +32,7 @@ class Showers(Description):
         geometry: where the cells are.
         chosen: of `MOMENTS`; all that the geometry has if None.
         layers: whose shapes are described; all if None.
-        radii: of the containment [mm]; 1, 2 and 4 cell sizes if None.
+        radii: of the containment [mm]; 1, 2 and 4 cell sizes, as the layer is large, if None.
         energy: condition that is the incident energy, or None.
         floor: read-out threshold of all cells `(1,)` or of each `(d,)` [MeV]; cells that are hit stay at or above it.
         who: named in errors.
@@ -118,10 +118,10 @@ class Showers(Description):
         spread = torch.cat([others, torch.zeros_like(total)], 1)
         column = torch.where(places > self.rest, places - 1, places)
         is_rest = places == self.rest
-        spread = torch.where(is_rest, 0.0, spread.index_select(1, column))
-        spread = torch.where(before > 0, torch.maximum(spread, held), 0.0)
-        left = (total - spread.sum(1, keepdim=True)).clamp(min=0.0)
-        energies = torch.where(is_rest & (before > 0), torch.maximum(left, held), spread)
+        spread = torch.maximum(spread.index_select(1, column), held)
+        spread = torch.where(is_rest | (before <= 0), 0.0, spread)
+        left = torch.maximum(total - spread.sum(1, keepdim=True), held)
+        energies = torch.where(is_rest & (before > 0), left, spread)
         return energies * ratio(total, energies.sum(1, keepdim=True))
 
     def _shapes(self) -> list[LayerShape]:
@@ -142,7 +142,7 @@ class Showers(Description):
         return torch.cat([part.sum(1, keepdim=True) for part in self._layers(cells)], 1)
 
     def _held(self, cells: Tensor) -> Tensor:
-        """What hit cells hold at least, with a little above, `(n, l)` or a zero."""
+        """What hit cells hold at least, with a little above, `(n, l)`, or a zero."""
         return cells.new_zeros(()) if self.floor is None else 1.01 * self._energies(torch.minimum(cells, self.floor))
 
     def _floors(self) -> list[Tensor | None]:
