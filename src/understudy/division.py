@@ -94,8 +94,8 @@ def _moved(train: Array, validation: Array, test: Array, inside: Array) -> tuple
     """Rows of the three parts, those inside the held-out region at the end of the test events."""
     if inside.sum() < FEWEST:
         raise ValueError(
-            f"{int(inside.sum())} events lie inside the region of 'hold_out', and at least {FEWEST} are needed to judge there; give"
-            " it wider ranges, or leave it out"
+            f"{int(inside.sum())} events lie inside the region of 'hold_out', and at least {FEWEST} are needed to judge there;"
+            " give it wider ranges, or leave it out"
         )
     parts = (train, validation)
     moved = np.sort(np.concatenate([part[inside[part]] for part in parts]))

@@ -204,11 +204,18 @@ def boosting_logits(train: Array, labels: Array, weights: Array, test: Array, se
 
 
 def _binned(train: Array, test: Array, bins: int = 255) -> tuple[Array, Array]:
-    """Columns as numbers of quantile bins of `train`, NaN kept: what the trees do themselves, but slowly with weights."""
+    """Columns as numbers of quantile bins of `train`, NaN kept: what the trees do themselves, but slowly with weights.
+
+    A column that is NaN for all of `train`, from which nothing can be learned, becomes zero: trees refuse it.
+    """
     binned = np.full(train.shape, np.nan, np.float32), np.full(test.shape, np.nan, np.float32)
     for j in range(train.shape[1]):
         known = train[:, j][~np.isnan(train[:, j])]
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.zeros(1)
+        if not len(known):
+            for answer in binned:
+                answer[:, j] = 0.0
+            continue
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1]))
         for values, answer in zip((train[:, j], test[:, j]), binned, strict=True):
             seen = ~np.isnan(values)
             answer[seen, j] = np.searchsorted(edges, values[seen])
