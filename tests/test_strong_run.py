@@ -34,7 +34,7 @@ def test_a_run_reports_strong_judges_and_the_region_beside_the_ordinary_numbers(
     again = at_training(recipe, trained.surrogate, trained.baseline, {}, data, console)
     for name, events in answers.items():
         np.testing.assert_array_equal(events.packed(), again[name].packed())
-    monkeypatch.setattr("understudy.journey.measure_timing", lambda *arguments: {})
+    monkeypatch.setattr("understudy.journey.measure_timing", lambda *arguments: None)
     monkeypatch.setattr("understudy.validation.report.write_report", lambda report, folder, history: folder)
     graph = type("Graph", (), {"path": None})()
     metrics = validate(recipe, trained, data, place, [graph], console).metrics
