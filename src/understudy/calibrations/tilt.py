@@ -7,10 +7,10 @@ $$x'_c = E\, \frac{x_c\, e^{\lambda \cdot \phi_c}}{\sum_j x_j\, e^{\lambda \cdot
   \lambda = \arg\min_\lambda\; \ln \sum_c x_c\, e^{\lambda \cdot (\phi_c - t)}$$
 
 (Jaynes 1957, Phys. Rev. 106, 620; Csiszar 1975, Ann. Probab. 3, 146). Empty cells stay empty. The minimum is found by Newton's
-method: the gradient is $\langle\phi\rangle - t$ and the Hessian the covariance of $\phi$ under the tilted cells. A step that
-would go far, in the Hessian's own measure, is shortened, and if the last steps lead away the nearest is taken: so moments
-which no tilt can reach (a barycentre outside the cells that are hit) are approached, and nothing diverges. Steps are a fixed
-number, which is exported.
+method: the gradient is $\langle\phi\rangle - t$ and the Hessian the covariance of $\phi$ under the tilted cells. To the function
+is added $\epsilon \sum_k \mathrm{Var}(\phi_k)\, \lambda_k^2 / 2$, and no step changes a cell by more than a fixed factor: so
+moments which no tilt can reach (a barycentre outside the cells that are hit) are approached, nothing diverges, and rounding
+stays rounding. Steps are a fixed number, which is exported.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ DAMPING = 1e-6
 """Added to the Hessian's diagonal, relative to it."""
 TINY = 1e-9
 """Added to the Hessian's diagonal where it is zero: one cell is hit, and no tilt moves its barycentre."""
+LONGEST = 2.0
+"""A step changes the logarithm of no cell by more."""
 LARGEST = 6.0
 """A cell's energy is changed by a factor of exp of this at most."""
-CLOSE = 1e-6
-"""Squared distance from the targets, in widths of $\\phi$, below which a step back is only rounding."""
+HOLD = 1e-4
+"""$\\epsilon$: of what is asked for, about as much is left out where it is in reach."""
+MORE = 2
+"""Hit cells that there must be besides one for each moment; with fewer, cells stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,13 @@ class Basis:
         return found / total
 
     def exponent(self, multipliers: Tensor) -> Tensor:
-        """$\\lambda \\cdot \\phi_c$, `(n, c)`, within `LARGEST`."""
+        """$\\lambda \\cdot \\phi_c$, `(n, c)`."""
         p = self.fixed.shape[1]
         fixed, own = torch.split(multipliers, [p, multipliers.shape[1] - p], 1)
         found = fixed @ self.fixed.T
         if self.own is not None:
             found = found + (own.unsqueeze(1) @ self.own).squeeze(1)
-        return found.clamp(-LARGEST, LARGEST)
+        return found
 
     def moments(self, cells: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Means `(n, k)` and covariance `(n, k, k)` of $\\phi$ under the cells, in double precision."""
@@ -105,21 +109,21 @@ def tilt(cells: Tensor, basis: Basis, targets: Tensor, steps: int = STEPS) -> Te
         `(n, c)`.
     """
     energy = cells.sum(1, keepdim=True)
-    multipliers = best = torch.zeros_like(targets, dtype=torch.float64)
-    scale = nearest = improved = torch.ones_like(energy)
+    multipliers = torch.zeros_like(targets, dtype=torch.float64)
+    exponent, hold, tilted, hit = torch.zeros_like(cells), multipliers, cells, cells > 0
+    enough = hit.sum(1, keepdim=True) >= targets.shape[1] + MORE
     for number in range(steps):
-        tilted = cells * basis.exponent(multipliers.to(cells.dtype)).exp() if number else cells
         means, covariance = basis.moments(tilted, _not_zero(tilted.sum(1, keepdim=True)))
-        missing = targets.double() - means
-        scale = scale if number else covariance.diagonal(dim1=1, dim2=2) + TINY
-        distance = (missing.square() / scale).sum(1, keepdim=True)
-        improved = distance <= nearest.clamp(min=CLOSE) if number else distance >= 0
-        best = torch.where(improved, multipliers, best)
-        nearest = torch.where(improved, distance, nearest)
-        newton = solve(covariance, missing)
-        multipliers = multipliers + newton / (newton * missing).sum(1, keepdim=True).clamp(min=1.0).sqrt()
-    multipliers = torch.where(improved, multipliers, best).to(cells.dtype)
-    tilted = cells * basis.exponent(multipliers).exp()
+        hold = hold if number else HOLD * covariance.diagonal(dim1=1, dim2=2)
+        missing = targets.double() - means - hold * multipliers
+        newton = solve(covariance + torch.diag_embed(hold), missing)
+        change = basis.exponent(newton.to(cells.dtype))
+        farthest = torch.where(hit, change.abs(), 0.0).amax(1, keepdim=True)
+        length = 1 / (farthest / LONGEST).clamp(min=1.0)
+        multipliers = multipliers + length.double() * newton
+        exponent = (exponent + length * change).clamp(-LARGEST, LARGEST)
+        tilted = cells * exponent.exp()
+    tilted = torch.where(enough, tilted, cells)
     return tilted * (energy / _not_zero(tilted.sum(1, keepdim=True)))
 
 

@@ -105,8 +105,7 @@ class Transport(Model):
             hidden = hidden if number == last else silu(hidden)
         mean, log_scale, spline = self._map(hidden.flatten(0, 1), flag.repeat(self.noise_size, 1))
         z, log_slope = spline.forward((coordinates.T.flatten() - mean) * (-log_scale).exp())
-        shape = (self.noise_size, len(coordinates))
-        return z.reshape(shape).T, (log_slope - log_scale).reshape(shape).T
+        return z.reshape(self.noise_size, -1).T, (log_slope - log_scale).reshape(self.noise_size, -1).T
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """$f^{-1}(z; c, s)$, `(n, k)`, one coordinate after the other; splines in double precision."""

@@ -36,6 +36,8 @@ class Transported(Calibration):
         training: how long the transport is trained, on twice as many events as the training split holds.
     """
 
+    rounding = 3e-5
+    """Splines and tilts may be steep: this much the engines' rounding of what goes into them counts."""
     slopes: Tensor
     scale: Tensor
 

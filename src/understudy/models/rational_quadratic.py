@@ -85,7 +85,7 @@ class Spline:
         return torch.where(inside, k.x + xi * k.width, y)
 
     def _bin(self, knots: Tensor, values: Tensor) -> Bin:
-        below = (knots[:, 1:-1] <= values[:, None]).sum(1, keepdim=True)
+        below = ((knots <= values.unsqueeze(1)).sum(1, keepdim=True) - 1).clamp(0, knots.shape[1] - 2)
 
         def at(table: Tensor, index: Tensor) -> Tensor:
             return table.gather(1, index).squeeze(1)
@@ -97,9 +97,10 @@ class Spline:
 
 def _knots(free: Tensor, bound: float) -> Tensor:
     """Knots from `-bound` to `bound` with spacings softmax(free), none below `SMALLEST` of the range."""
-    share = SMALLEST + (1 - SMALLEST * free.shape[1]) * softmax(free, dim=1)
-    inner = bound * (2 * share[:, :-1].cumsum(1) - 1)
-    return torch.cat([torch.full_like(inner[:, :1], -bound), inner, torch.full_like(inner[:, :1], bound)], dim=1)
+    bins = free.shape[1]
+    share = SMALLEST + (1 - SMALLEST * bins) * softmax(free, dim=1)
+    below = torch.ones(bins, bins + 1, dtype=free.dtype, device=free.device).triu(1)  # sums from the left, as one product
+    return bound * (2 * (share @ below) - 1)
 
 
 def _softplus(x: Tensor) -> Tensor:
