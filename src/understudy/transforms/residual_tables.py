@@ -1,0 +1,166 @@
+r"""How standardised residuals follow from normal scores, as tables that many cells share.
+
+A residual $r = (y - \mu)/\sigma$ is standard normal if a cell is as the network says, and empty below $r = -b$. What it really
+does is read from the training sample, in bins of $b$ and of the first feature: the quantile function $R(z)$ with
+$P(r \le R(z)) = \Phi(z)$. Empty cells tell only that $r \le -b$, and $b$ differs from cell to cell, so that the distribution is
+that of Kaplan and Meier (J. Am. Stat. Assoc. 53 (1958) 457) run from above: with residuals in falling order,
+$P(r < r_k) = \prod_{j \le k} (1 - w_j / W_j)$, where $W_j$ is the weight of all that lie or may lie at or below $r_j$.
+
+Between bins and knots $R$ is interpolated linearly, beyond the outermost knots it goes on straight: for every cell a map that
+rises, and that is inverted exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from understudy.schema import Array
+
+KNOTS = 41
+"""Of a quantile function, evenly over normal scores up to `FARTHEST`."""
+FARTHEST = 5.0
+STEP = 2 * FARTHEST / (KNOTS - 1)
+BINS = 32
+"""Of $b$, evenly in its area hyperbolic sine."""
+LOW, HIGH = float(np.arcsinh(-6.0)), float(np.arcsinh(40.0))
+WIDTH = (HIGH - LOW) / (BINS - 1)
+FEWEST = 60
+"""Residuals that a quantile function needs to be known."""
+EDGE = 20
+"""Residuals beyond the last quantile that counts as known."""
+LEAST_SLOPE = 0.2
+RISE = 1e-4
+"""Of a quantile function from knot to knot at least."""
+
+
+def place(b: Tensor) -> tuple[Tensor, Tensor]:
+    """The bin of $b$ and how far it is towards the next one, 0 to 1."""
+    found = ((torch.asinh(b) - LOW) / WIDTH).clamp(0.0, BINS - 1.0)
+    lower = found.floor().clamp(max=BINS - 2.0)
+    return lower.long(), found - lower
+
+
+def nearest(b: Tensor) -> Tensor:
+    """The bin that is nearest to $b$."""
+    return ((torch.asinh(b) - LOW) / WIDTH).round().clamp(0, BINS - 1).long()
+
+
+def interpolated(table: Tensor, row: Tensor, towards: Tensor, z: Tensor) -> Tensor:
+    """$R(z)$ `(n, d)`.
+
+    Args:
+        table: of each event `(n, rows * KNOTS)`.
+        row: of each cell `(n, d)`; the next row is that of the next bin.
+        towards: the next bin `(n, d)`, 0 to 1.
+        z: normal scores `(n, d)`.
+    """
+    position = (z + FARTHEST) / STEP
+    knot = position.floor().clamp(0.0, KNOTS - 2.0)
+    along = position - knot
+    first = row * KNOTS + knot.long()
+    a, b, c, d = (table.gather(1, first + shift) for shift in (0, 1, KNOTS, KNOTS + 1))
+    lower, upper = a + (b - a) * along, c + (d - c) * along
+    return lower + (upper - lower) * towards
+
+
+def solved(table: Tensor, row: Tensor, towards: Tensor, residual: Tensor) -> Tensor:
+    """The normal scores `(n, d)` at which $R$ is `residual`; arguments as of `interpolated`."""
+    rows = table.reshape(len(table), -1, KNOTS)
+    events = torch.arange(len(table), device=table.device)[:, None]
+    known = torch.lerp(rows[events, row], rows[events, row + 1], towards[:, :, None])
+    knot = (torch.searchsorted(known, residual[:, :, None].contiguous()) - 1).clamp(0, KNOTS - 2)
+    at, after = known.gather(2, knot).squeeze(2), known.gather(2, knot + 1).squeeze(2)
+    return (knot.squeeze(2) + (residual - at) / (after - at)) * STEP - FARTHEST
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Residuals of cells that share tables, all flat `(m,)`.
+
+    Args:
+        residual: $r$ of those that are not empty.
+        limit: $b$.
+        empty: which are only known to have $r \\le -b$.
+        weights: of their events.
+    """
+
+    residual: Array
+    limit: Array
+    empty: Array
+    weights: Array
+
+    def where(self, rows: Array) -> Residuals:
+        """Some of them."""
+        return Residuals(self.residual[rows], self.limit[rows], self.empty[rows], self.weights[rows])
+
+    def quantiles(self) -> Array | None:
+        """$R$ at the knots, or None where too few are known."""
+        if (~self.empty).sum() < FEWEST:
+            return None
+        residual, z = self._distribution()
+        if len(z) < FEWEST:
+            return None
+        return straightened(residual, z)
+
+    def _distribution(self) -> tuple[Array, Array]:
+        """Rising residuals and their normal scores."""
+        below = np.where(self.empty, -self.limit, self.residual)
+        order = np.lexsort((self.empty, -below))  # an empty cell at the same place lies below it
+        w, seen = self.weights[order], ~self.empty[order]
+        at_risk = w[::-1].cumsum()[::-1]
+        kept = np.where(seen & (at_risk > 0), 1 - w / np.where(at_risk > 0, at_risk, 1.0), 1.0)
+        chance = np.cumprod(np.clip(kept, 0.0, None))
+        before = np.concatenate([[1.0], chance[:-1]])
+        middle = np.minimum.accumulate(np.clip(0.5 * (chance + before), 1e-9, 1 - 1e-9))  # signed weights may make it rise
+        z = ndtri(middle[seen])[::-1]
+        residual = below[order][seen][::-1]
+        new = np.concatenate([np.diff(z) > 0, [True]])
+        return residual[new], z[new]
+
+
+def straightened(residual: Array, z: Array) -> Array:
+    """Quantiles at the knots from rising residuals at rising normal scores, straight beyond the `EDGE` outermost ones."""
+    knots = np.linspace(-FARTHEST, FARTHEST, KNOTS)
+    edge = min(EDGE, len(z) // 4)
+    low, high = z[edge], z[-1 - edge]
+
+    def at(where: float) -> float:
+        return float(np.interp(where, z, residual))
+
+    span = min(0.7, 0.5 * (high - low))
+    down, up = (max((at(s + span) - at(s)) / span, LEAST_SLOPE) for s in (low, high - span))
+    found = np.interp(knots, z, residual)
+    found = np.where(knots < low, at(low) + down * (knots - low), found)
+    found = np.where(knots > high, at(high) + up * (knots - high), found)
+    return np.asarray(np.maximum.accumulate(found - RISE * np.arange(KNOTS)) + RISE * np.arange(KNOTS))
+
+
+def tables(cells: Residuals, bins: Array, limits: bool) -> Array:
+    """$R$ in every bin, `(BINS, KNOTS)`.
+
+    Where a bin has too few residuals it takes those of the next lower bin that has enough; below all of these, where cells are
+    nearly always empty, the network is believed.
+
+    Args:
+        cells: the residuals.
+        bins: the bin that each belongs to, `(m,)`.
+        limits: False where no cell is ever empty: there is one distribution, whatever the bin.
+    """
+    believed = np.linspace(-FARTHEST, FARTHEST, KNOTS)
+    if not limits:
+        whole = cells.quantiles()
+        return np.tile(believed if whole is None else whole, (BINS, 1))
+    found = np.empty((BINS, KNOTS))
+    last = believed
+    order = np.argsort(bins, kind="stable")
+    starts = np.searchsorted(bins[order], np.arange(BINS + 1))
+    for k in range(BINS):
+        mine = cells.where(order[starts[k] : starts[k + 1]]).quantiles()
+        last = last if mine is None else mine
+        found[k] = last
+    return found
