@@ -18,7 +18,7 @@ from torch import Tensor
 
 from understudy.models.base import Model, Turn
 from understudy.registry import Given, register
-from understudy.transforms.covariance import root, standardised
+from understudy.transforms.covariance import root, standardised, times_lower
 
 
 @register("models", "copula")
@@ -52,7 +52,7 @@ class Copula(Model):
         """
         columns, mean, scale = standardised(response, weights)
         lower = scale[:, None] * root(columns, weights, "copula")
-        self.mean, self.lower = (t.detach().to(self.mean).clone() for t in (mean, lower))
+        self.mean, self.lower = (t.detach().to(self.mean).contiguous() for t in (mean, lower))
 
     def turns(self) -> tuple[Turn, ...]:
         """None: nothing is trained."""
@@ -60,4 +60,4 @@ class Copula(Model):
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """$\\mu + \\sigma L z$, `(n, d)`."""
-        return noise @ self.lower.T + self.mean
+        return times_lower(noise, self.lower) + self.mean

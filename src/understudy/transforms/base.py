@@ -7,8 +7,9 @@ model. A `Projection` is one-way and idempotent, $P(P(x)) = P(x)$: thresholds, c
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -16,8 +17,19 @@ from torch import Tensor, nn
 
 Tensors = Mapping[str, Tensor]
 """Conditions by block name: `(n,)` or `(n, *shape)`, physical units."""
+Progress = Callable[[float], None]
+"""Told the part of something that is done, 0 to 1."""
 PIECE = 8192
 """Events that are transformed together where there are many."""
+
+
+def silent(part: float) -> None:
+    """A progress that nobody follows."""
+
+
+def part_of(progress: Progress, done: int, number: int, part: float) -> None:
+    """Tell that `part` of the next of `number` equal pieces is done, after `done` of them."""
+    progress((done + part) / number)
 
 
 class Fitted(nn.Module):
@@ -38,7 +50,7 @@ class Fitted(nn.Module):
         """Set buffers by name, in the type and on the device that they have."""
         for name, value in constants.items():
             buffer = getattr(self, name)
-            setattr(self, name, value.detach().to(buffer.device, buffer.dtype).clone())
+            setattr(self, name, value.detach().to(buffer.device, buffer.dtype).clone(memory_format=torch.contiguous_format))
 
     def _set_fitted(self) -> None:
         self.fitted.fill_(1)
@@ -76,20 +88,21 @@ class Transform(Fitted, ABC):
     ONNX knows in `_inverse`. One that changes the number of columns says so in `output_size`.
     """
 
-    def fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None = None) -> Self:
+    def fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None = None, progress: Progress | None = None) -> Self:
         """Learn the map's constants from a training sample.
 
         Args:
             response: `(n, d)`.
             conditions: by block name, each with `n` rows.
             weights: optional `(n,)`, may be negative; must sum to more than zero.
+            progress: told how far a fit is that takes long.
 
         Raises:
             ValueError: no events, or weights that do not sum to more than zero.
         """
         check_sample(type(self).__name__, len(response), weights)
         with torch.no_grad():
-            self._fit(response, conditions, weights)
+            self._fit_watched(response, conditions, weights, progress or silent)
         self._set_fitted()
         return self
 
@@ -106,6 +119,10 @@ class Transform(Fitted, ABC):
     def output_size(self, d: int) -> int:
         """Number of columns that `d` columns become."""
         return d
+
+    def _fit_watched(self, response: Tensor, conditions: Tensors, weights: Tensor | None, progress: Progress) -> None:
+        """As `_fit`, for maps whose fit takes long: they tell `progress` how far it is."""
+        self._fit(response, conditions, weights)
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         """Set the buffers; a map without constants leaves this as it is."""
@@ -124,10 +141,10 @@ class Chain(Transform):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
 
-    def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
+    def _fit_watched(self, response: Tensor, conditions: Tensors, weights: Tensor | None, progress: Progress) -> None:
         last = len(self.transforms) - 1
         for number, transform in enumerate(self):
-            transform.fit(response, conditions, weights)
+            transform.fit(response, conditions, weights, functools.partial(part_of, progress, number, last + 1))
             if number < last:
                 response = in_pieces(transform, response, conditions)
 

@@ -1,8 +1,8 @@
 r"""Every number of a response as a standard normal one, given the conditions.
 
 A network gives each column's location $\mu_c$ and spread $\sigma_c$ at the conditions, by the likelihood of a normal variable
-that is cut off where the column is empty (J. Tobin, Econometrica 26 (1958) 24); tables that columns share take what
-residuals do beyond that (`residual_tables.py`). A cell that is not empty becomes the normal score of its residual,
+that is cut off where the column is empty (`censored.py`); tables that columns share take what residuals do beyond that
+(`residual_tables.py`). A cell that is not empty becomes the normal score of its residual,
 
 $$z_c = R^{-1}\!\left(\frac{y_c - \mu_c}{\sigma_c}\right), \qquad y_c = 1 + \frac{(x_c/t_c)^p - 1}{p},$$
 
@@ -13,7 +13,8 @@ other. The way back needs no random numbers: scores below that of emptiness are 
 
 from __future__ import annotations
 
-import zlib
+import functools
+import math
 from typing import Annotated
 
 import numpy as np
@@ -25,34 +26,36 @@ from understudy.geometry import Calorimeter
 from understudy.networks.dense import Dense
 from understudy.registry import Given, register
 from understudy.schema import Schema
-from understudy.transforms.base import PIECE, Tensors, Transform
+from understudy.transforms.base import PIECE, Progress, Tensors, Transform, part_of, silent
+from understudy.transforms.censored import EMPTY, learn, located
 from understudy.transforms.features import FeatureEncoder
 from understudy.transforms.functions import LARGEST_EXPONENT
-from understudy.transforms.imputation import below, precision_of, sweep
+from understudy.transforms.imputation import Draws, below, precision_of, sweep
 from understudy.transforms.moments import mean_and_scale
-from understudy.transforms.residual_tables import BINS, KNOTS, Residuals, interpolated, nearest, place, solved, tables
+from understudy.transforms.over_threshold import SQUARINGS
+from understudy.transforms.residual_tables import BINS, KNOTS, Sharing, interpolated, place, solved
 
 ATOM = 0.005
 """Fraction of equal lowest values from which on a column without a threshold is empty there."""
-EMPTY = 1.0
-"""Values above it are cells, values at zero are empty."""
+JUST = 2e-4
+"""Empty cells lie at least so far below `EMPTY`, others above it: rounding must not take a cell across."""
 NEVER_EMPTY = 20.0
 """Where a column that is never empty has its limit."""
-SPREADS = (-5.0, 4.0)
-"""Range of the logarithm of the spread."""
 MOST = 20_000
 """Events that tables and correlations are learned from at most; of more, evenly spaced ones."""
 AT_ONCE = 256
 """Events whose scores are found together; bounds the memory to that times columns times knots."""
+SHARES = {"network": 0.5, "tables": 0.2}
+"""Parts of the fit, as progress counts them; the rest are the correlations of empty cells."""
 
 
 @register("transforms", "conditional-marginals")
 class ConditionalMarginals(Transform):
     """Columns `(n, d)` to normal scores given the conditions `(n, d)`.
 
-    Exact both ways, up to rounding, for cells that are zero or at least at their threshold; without thresholds for any
-    values, columns being empty at their lowest value if at least `ATOM` of the events have it. A column that never varies stays
-    as it is.
+    Exact both ways, up to rounding, for cells that are zero or at least at their threshold (within `JUST` of it they come back
+    that much above it); without thresholds for any values, columns being empty at their lowest value if at least `ATOM` of
+    the events have it. A column that never varies keeps its value, and has the score 0.
 
     Args:
         schema: the events' schema.
@@ -68,10 +71,11 @@ class ConditionalMarginals(Transform):
         batch_size: events in a batch of it.
         lr: its highest learning rate.
         impute: sweeps in which empty cells are drawn given the others, and their correlations found; 0 draws them independently.
-        seed: of the random numbers of the fit, and of empty cells, which depend on the events besides.
+        seed: of the random numbers of the fit, and of empty cells, which depend on the event besides.
 
     Raises:
-        ValueError: unknown features or layers; in the fit, cells above zero and below their threshold.
+        ValueError: unknown features or layers; in the fit, cells above zero and below their threshold, values that are not
+            finite, or another number of columns.
     """
 
     lowest: Tensor
@@ -114,34 +118,61 @@ class ConditionalMarginals(Transform):
             each = thresholds if isinstance(thresholds, dict) else dict.fromkeys(geometry.layer_names, thresholds)
             least = torch.as_tensor(geometry.per_layer(each), dtype=torch.float32)
         self.with_thresholds = thresholds is not None
-        rng = torch.Generator().manual_seed(seed)
-        self.network = Dense(
-            inputs=self.encoder.size, outputs=2 * columns, layers=layers, width=width, activation="silu", rng=rng
-        )
+        self.layers, self.width = layers, width
+        self.network = self._untrained(columns).requires_grad_(False)
+        self.groups = int(groups.max()) + 1
         self.register_buffer("group", groups, persistent=False)
         self.register_buffer("lowest", torch.zeros(columns))
         self.register_buffer("scale", least)
         self.register_buffer("atom", torch.zeros(columns, dtype=torch.bool))
         self.register_buffer("constant", torch.zeros(columns, dtype=torch.bool))
-        self.register_buffer("table", torch.zeros(energy_bins, (int(groups.max()) + 1) * BINS * KNOTS))
+        self.register_buffer("table", torch.zeros(energy_bins, self.groups * BINS * KNOTS))
         self.register_buffer("centres", torch.zeros(energy_bins))
         self.register_buffer("precision", torch.empty(0))
 
+    def _untrained(self, columns: int) -> Dense:
+        rng, inputs = torch.Generator().manual_seed(self.seed), self.encoder.size
+        return Dense(inputs=inputs, outputs=2 * columns, layers=self.layers, width=self.width, activation="silu", rng=rng)
+
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
-        if response.shape[1] != len(self.scale):
-            raise ValueError(
-                f"conditional-marginals was made for {len(self.scale)} columns, but the response has {response.shape[1]}"
-            )
+        self._fit_watched(response, conditions, weights, silent)
+
+    def _fit_watched(self, response: Tensor, conditions: Tensors, weights: Tensor | None, progress: Progress) -> None:
+        self._check(response)
         rng = torch.Generator().manual_seed(self.seed)
         self.encoder.fit(conditions, weights)
         self._fit_columns(response, weights)
         features, y = self.encoder(conditions), self._scored(response)
         w = None if weights is None else (weights / weights.mean()).to(torch.float32)
-        self._train(features, y, w, rng)
+        network, tables = SHARES.values()
+        self.network.load_state_dict(self._untrained(len(self.scale)).state_dict())
+        learn(
+            self.network,
+            features,
+            y,
+            w,
+            self.atom,
+            self.constant,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            rng=rng,
+            progress=lambda part: progress(network * part),
+        )
         keep = torch.linspace(0, len(y) - 1, min(len(y), MOST), dtype=torch.float64).round().long()
-        self._fit_tables(features[keep], y[keep], None if w is None else w[keep])
+        kept = None if w is None else w[keep]
+        self._fit_tables(features[keep], y[keep], kept, lambda part: progress(network + tables * part))
         if self.impute and bool((self.atom & ~self.constant).any()):
-            self._fit_correlations(features[keep], y[keep], None if w is None else w[keep], rng)
+            draws, before = Draws.of(response[keep], self.seed), network + tables
+            self._fit_correlations(features[keep], y[keep], kept, draws, lambda part: progress(before + (1 - before) * part))
+        progress(1.0)
+
+    def _check(self, response: Tensor) -> None:
+        columns = len(self.scale)
+        if response.shape[1] != columns:
+            raise ValueError(f"conditional-marginals was made for {columns} columns, but the response has {response.shape[1]}")
+        if bad := int((~response.isfinite()).any(1).sum()):
+            raise ValueError(f"conditional-marginals: the response of {bad} events is not finite; leave these events out")
 
     def _fit_columns(self, response: Tensor, weights: Tensor | None) -> None:
         lowest = response.min(0).values
@@ -155,135 +186,95 @@ class ConditionalMarginals(Transform):
             self._keep(lowest=torch.where(constant, lowest, 0.0), atom=torch.ones_like(constant), constant=constant)
             return
         mean, scale = mean_and_scale(response, weights)
-        atom = ((response == lowest).float().mean(0) >= ATOM) & ~constant
-        self._keep(lowest=torch.where(atom | constant, lowest, mean), scale=scale, atom=atom, constant=constant)
+        atom = ((response == lowest).float().mean(0) >= ATOM) | constant
+        self._keep(lowest=torch.where(atom, lowest, mean), scale=scale, atom=atom, constant=constant)
 
     def _scored(self, response: Tensor) -> Tensor:
-        """$y$, `(n, d)`: zero where a cell is empty, above `EMPTY` where it is not."""
+        """$y$, `(n, d)`: zero where a cell is empty or its column never varies, above `EMPTY` where a cell is not empty."""
         if self.with_thresholds:
-            y = EMPTY + ((response / self.scale).clamp(min=1.0).pow(self.power) - 1) / self.power
-            return torch.where(response > 0, y, 0.0)
+            y = ((response / self.scale).clamp(min=1.0).pow(self.power) - 1) / self.power
+            return torch.where((response > 0) & ~self.constant, EMPTY + y.clamp(min=JUST), 0.0)
         y = (response - self.lowest) / self.scale
-        return torch.where(self.atom, torch.where(y > 0, EMPTY + y, 0.0), y)
+        return torch.where(self.atom, torch.where((y > 0) & ~self.constant, EMPTY + y.clamp(min=JUST), 0.0), y)
 
     def _unscored(self, y: Tensor) -> Tensor:
         """The response `(n, d)` of $y$, empty at and below `EMPTY`."""
-        if self.with_thresholds:
-            above = (1 + self.power * (y - EMPTY)).clamp(min=1.0)
-            energy = self.scale * (above.log() / self.power).clamp(max=LARGEST_EXPONENT).exp()
-            found = torch.where(y > EMPTY, energy, 0.0)
-        else:
-            shifted = torch.where(self.atom, (y - EMPTY).clamp(min=0.0), y)
-            found = self.lowest + self.scale * shifted
-        return torch.where(self.constant, self.lowest, found)
+        if not self.with_thresholds:
+            return self.lowest + self.scale * torch.where(self.atom, (y - EMPTY).clamp(min=0.0), y)
+        over = self.power * y + (1 - self.power * EMPTY)
+        return torch.where(over > 1, self.scale * self._powered(over), self.lowest)
+
+    def _powered(self, over: Tensor) -> Tensor:
+        """`over` to the power $1/p$, where it is above 1."""
+        if self.power not in SQUARINGS:
+            return (over.clamp(min=1.0).log() / self.power).clamp(max=LARGEST_EXPONENT).exp()
+        over = over.clamp(1.0, math.exp(LARGEST_EXPONENT * self.power))
+        for _ in range(SQUARINGS[self.power]):
+            over = over * over
+        return over
 
     def _located(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """$\\mu$, $\\sigma$ and the limit $b$ below which a cell is empty, `(n, d)` each."""
-        mean, spread = self.network(features).chunk(2, 1)
-        spread = spread.clamp(*SPREADS).exp()
-        return mean, spread, torch.where(self.atom, (mean - EMPTY) / spread, NEVER_EMPTY)
+        mean, spread = located(self.network, features)
+        limit = (mean - EMPTY) / spread
+        return mean, spread, limit if self.with_thresholds else torch.where(self.atom, limit, NEVER_EMPTY)
 
-    def _train(self, features: Tensor, y: Tensor, weights: Tensor | None, rng: torch.Generator) -> None:
-        mean, scale = mean_and_scale(y, weights)
-        with torch.no_grad():
-            last = self.network.layers[-2]
-            last.weight.mul_(0.3)  # type: ignore[operator]
-            start = torch.where(self.atom & (mean < EMPTY), mean - EMPTY, mean)
-            last.bias.copy_(torch.cat([start, scale.clamp(0.2, 10.0).log()]))  # type: ignore[operator]
-        size = min(self.batch_size, len(y))
-        steps = self.epochs * max(1, len(y) // size)
-        with torch.enable_grad():
-            optimiser = torch.optim.Adam(self.network.parameters(), lr=self.lr)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.lr, total_steps=steps, pct_start=0.1)
-            rows = torch.empty(0, dtype=torch.int64)
-            for _ in range(steps):
-                if len(rows) < size:
-                    rows = torch.randperm(len(y), generator=rng)
-                batch, rows = rows[:size], rows[size:]
-                optimiser.zero_grad(set_to_none=True)
-                loss = self._cost(features[batch], y[batch])
-                (loss if weights is None else loss * weights[batch][:, None]).mean().backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
-                optimiser.step()
-                schedule.step()
-        self.network.requires_grad_(False).eval()
-
-    def _cost(self, features: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood of each cell by itself, `(n, d)`, up to a constant."""
-        mean, spread, limit = self._located(features)
-        seen = 0.5 * ((y - mean) / spread).square() + spread.log()
-        empty = self.atom & (y <= 0)
-        return torch.where(empty, -torch.special.log_ndtr(-torch.where(empty, limit, 0.0)), torch.where(empty, 0.0, seen))
-
-    def _fit_tables(self, features: Tensor, y: Tensor, weights: Tensor | None) -> None:
+    def _fit_tables(self, features: Tensor, y: Tensor, weights: Tensor | None, progress: Progress) -> None:
         parts = [self._located(piece) for piece in features.split(PIECE)]  # type: ignore[no-untyped-call]
         mean, spread, limit = (torch.cat(p) for p in zip(*parts, strict=True))
-        residual, empty = ((y - mean) / spread).numpy(), (self.atom & (y <= 0)).numpy()
-        bins = nearest(limit).numpy()
+        residual, empty = (y - mean) / spread, self.atom & (y <= 0)
         w = np.ones(len(y)) if weights is None else weights.numpy().astype(np.float64)
-        first = features[:, 0].numpy()
-        inner = np.quantile(first, np.linspace(0, 1, self.energy_bins + 1)[1:-1])
-        which = np.searchsorted(inner, first)
-        found_at = [first[which == e].mean() if (which == e).any() else np.nan for e in range(self.energy_bins)]
-        found = np.empty((self.energy_bins, int(self.group.max()) + 1, BINS, KNOTS))
-        varies = ~self.constant.numpy()
-        for group in range(found.shape[1]):
-            columns = np.flatnonzero((self.group.numpy() == group) & varies)
-            limits = bool(self.atom.numpy()[columns].any())
-            for e in range(self.energy_bins):
-                rows = np.flatnonzero(which == e)
-                part = np.ix_(rows, columns)
-                cells = Residuals(
-                    residual[part].ravel(), limit.numpy()[part].ravel(), empty[part].ravel(), np.repeat(w[rows], len(columns))
-                )
-                found[e, group] = tables(cells, bins[part].ravel(), limits)
-        known = np.isfinite(found_at)
-        centres = np.where(known, found_at, np.nanmax(found_at) + 1 + np.arange(self.energy_bins))
-        found[~known] = found[known][-1]
+        sharing = Sharing(features[:, 0].numpy(), self.group.numpy(), self.atom.numpy(), ~self.constant.numpy())
+        found, centres = sharing.tables(residual.numpy(), limit.numpy(), empty.numpy(), w, self.energy_bins, progress)
         self._keep(table=torch.tensor(found.reshape(self.energy_bins, -1)), centres=torch.tensor(centres))
 
-    def _fit_correlations(self, features: Tensor, y: Tensor, weights: Tensor | None, rng: torch.Generator) -> None:
-        z, bound, empty = self._scores(features, y, rng)
-        for _ in range(self.impute):
+    def _fit_correlations(self, features: Tensor, y: Tensor, weights: Tensor | None, draws: Draws, progress: Progress) -> None:
+        z, bound, empty = self._scores(features, y, draws)
+        for turn in range(1, self.impute + 1):
             self._keep(precision=precision_of(z, weights))
-            z = sweep(z, bound, empty, self.precision, rng)
+            told = functools.partial(part_of, progress, turn - 1, self.impute)
+            z = sweep(z, bound, empty, self.precision, draws, turn, told)
         self._keep(precision=precision_of(z, weights))
 
     def _tables_at(self, features: Tensor) -> Tensor:
-        """Each event's tables `(n, groups * BINS * KNOTS)`: linear between the centres of the bins of the first feature."""
+        """Each event's tables `(n, groups * BINS * KNOTS)`, linear between the centres of the bins of the first feature.
+
+        With one bin, those of all events `(groups * BINS * KNOTS,)`.
+        """
         first, centres = features[:, :1], self.centres
         if len(centres) == 1:
-            return self.table.expand(len(features), -1)
+            return self.table[0]
         along = ((first - centres[:-1]) / (centres[1:] - centres[:-1])).clamp(0.0, 1.0)
         share = torch.cat([torch.ones_like(first), along], 1) - torch.cat([along, torch.zeros_like(first)], 1)
         return share @ self.table
 
-    def _scores(self, features: Tensor, y: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _placed(self, limit: Tensor) -> tuple[Tensor, Tensor]:
+        """The table of each cell and how far it is towards the next one, `(n, d)` each."""
+        bins, towards = place(limit)
+        return bins + self.group * float(BINS) if self.groups > 1 else bins, towards
+
+    def _scores(self, features: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Normal scores, empty cells drawn independently; the bounds of empty cells; which cells are empty."""
         z, bound = torch.empty_like(y), torch.empty_like(y)
+        empty = self.atom & (y <= 0)
         for start in range(0, len(y), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             mean, spread, limit = self._located(features[rows])
-            table = self._tables_at(features[rows])
-            bins, towards = place(limit)
-            row = self.group * BINS + bins
-            z[rows] = solved(table, row, towards, (y[rows] - mean) / spread)
-            bound[rows] = solved(table, row, towards, -limit)
-        empty = self.atom & (y <= 0)
-        return torch.where(empty, below(bound, rng), z), bound, empty
+            table, (row, towards) = self._tables_at(features[rows]), self._placed(limit)
+            seen = solved(table, row, towards, (y[rows] - mean) / spread)
+            bound[rows] = solved(table, row, towards, (EMPTY - JUST - mean) / spread)
+            z[rows] = torch.where(empty[rows], below(bound[rows], draws(rows, y.shape[1], 0)), seen)
+        return z, bound, empty
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        told = response.detach().to("cpu", torch.float32).contiguous()
-        rng = torch.Generator().manual_seed(self.seed + zlib.crc32(told.numpy().tobytes()))
-        features, y = self.encoder(conditions), self._scored(response)
-        z, bound, empty = self._scores(features, y.to(torch.float32), rng)
-        for _ in range(self.impute if self.precision.numel() else 0):
-            z = sweep(z, bound, empty, self.precision, rng)
+        draws = Draws.of(response.detach(), self.seed)
+        z, bound, empty = self._scores(self.encoder(conditions), self._scored(response), draws)
+        for turn in range(1, self.impute + 1) if self.precision.numel() else ():
+            z = sweep(z, bound, empty, self.precision, draws, turn)
         return torch.where(self.constant, 0.0, z).to(response.dtype)
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         features = self.encoder(conditions)
         mean, spread, limit = self._located(features)
-        bins, towards = place(limit)
-        residual = interpolated(self._tables_at(features), self.group * BINS + bins, towards, response)
-        return self._unscored(mean + spread * residual)
+        row, towards = self._placed(limit)
+        return self._unscored(mean + spread * interpolated(self._tables_at(features), row, towards, response))

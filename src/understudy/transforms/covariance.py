@@ -21,6 +21,10 @@ from understudy.transforms.moments import mean_and_scale
 
 TOLD = 0.3
 """Shrinkage from which on the user hears of it."""
+BLOCKS = 4
+"""Of columns, in a product with a triangular matrix."""
+FEWEST_COLUMNS = 64
+"""In a block."""
 
 
 def standardised(values: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,10 +70,29 @@ def root(values: Tensor, weights: Tensor | None, who: str) -> Tensor:
             " and more events would tell more of it"
         )
         warnings.warn(told, stacklevel=3)
-    identity = torch.eye(d, dtype=torch.float64, device=covariance.device)
+    return factor(covariance, who, n)
+
+
+def factor(covariance: Tensor, who: str, n: int) -> Tensor:
+    """$L$ with $L L^T$ the covariance `(d, d)`, float64, of `n` events; shrunk as far as it has directions of negative variance.
+
+    Raises:
+        ValueError: it is not finite, or cannot be shrunk enough.
+    """
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     for more in (0.0, 1e-3, 1e-2, 0.1, 0.5):
         found: Tensor
         found, failed = torch.linalg.cholesky_ex((1 - more) * covariance + more * identity)
-        if not int(failed):
+        if not int(failed) and bool(found.isfinite().all()):
             return found
     raise ValueError(f"{who}: no covariance can be found from these {n} events; their weights cancel or values are not finite")
+
+
+def times_lower(x: Tensor, lower: Tensor) -> Tensor:
+    """$x L^T$ for a lower triangular $L$, in blocks that leave out most of its zeros; `(n, d)`."""
+    d = len(lower)
+    step = max(FEWEST_COLUMNS, -(-d // BLOCKS))
+    if step >= d:
+        return x @ lower.T
+    blocks = ((start, min(start + step, d)) for start in range(0, d, step))
+    return torch.cat([x[:, :stop] @ lower[start:stop, :stop].T for start, stop in blocks], 1)

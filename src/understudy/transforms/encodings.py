@@ -12,6 +12,8 @@ from understudy.schema import Block
 from understudy.transforms.box_cox import LARGEST_POWER, BoxCox
 from understudy.transforms.functions import expm1, log1p
 
+MOST_HARMONICS = 32
+
 
 class Encoding(ABC):
     """How one block becomes columns of features.
@@ -26,7 +28,7 @@ class Encoding(ABC):
 
     def __init__(self, block: Block, argument: str) -> None:
         self.block = block
-        if argument and not isinstance(self, OneHot | Periodic | BoxCoxCells | LogAbove):
+        if argument and not isinstance(self, OneHot | Periodic | BoxCoxCells | LogAbove | Harmonics):
             raise ValueError(f"the encoding of {block.name!r} takes no argument, found {argument!r}; leave out the colon")
         self._prepare(argument)
 
@@ -137,6 +139,30 @@ class Periodic(Encoding):
         return torch.cat([phase.sin(), phase.cos()], 1)
 
 
+class Harmonics(Encoding):
+    """Each component, and sine and cosine of the first multiples of its phase, all standardised."""
+
+    standardised = True
+
+    def _prepare(self, argument: str) -> None:
+        period, _, count = argument.partition(",")
+        try:
+            self.period, self.count = float(period), int(count)
+        except ValueError:
+            self.period, self.count = 0.0, 0
+        if not 0 < self.period < math.inf or not 1 <= self.count <= MOST_HARMONICS:
+            raise ValueError(
+                f"harmonics of {self.block.name!r} needs a period above 0 and how many harmonics, 1 to {MOST_HARMONICS}, as in"
+                f" harmonics:37.5,8, found {argument!r}"
+            )
+        waves = [f"{f}({k} {c})" for k in range(1, self.count + 1) for f in ("sin", "cos") for c in self.components()]
+        self.names = (*self.components(), *waves)
+
+    def _columns(self, values: Tensor, floor: Tensor) -> Tensor:
+        phases = [values * (2 * math.pi * k / self.period) for k in range(1, self.count + 1)]
+        return torch.cat([values, *(wave for phase in phases for wave in (phase.sin(), phase.cos()))], 1)
+
+
 class Direction(Encoding):
     """Momentum and slopes of a forward-going particle."""
 
@@ -193,6 +219,7 @@ ENCODINGS: dict[str, type[Encoding]] = {
     "raw": Raw,
     "one-hot": OneHot,
     "periodic": Periodic,
+    "harmonics": Harmonics,
     "direction": Direction,
     "box-cox": BoxCoxCells,
 }

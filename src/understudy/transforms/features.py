@@ -9,6 +9,8 @@ Each block of conditions is encoded by name:
 `raw`            as it is
 `one-hot:K`      a categorical block with the categories $0 \ldots K - 1$; any other category gives zeros
 `periodic`       $\sin 2\pi x/P$ and $\cos 2\pi x/P$; the period $P$ is the block's own, or `periodic:P`
+`harmonics:P,K`  $x$ and the sines and cosines of $2\pi k x/P$, $k = 1 \ldots K$, standardised: for what changes from
+                 cell to cell as a particle moves across a wider one of size $P$
 `direction`      a momentum $(p_x, p_y, p_z)$ with $p_z > 0$ as $\ln|p|$, $p_x/p_z$ and $p_y/p_z$, then standardised
 `box-cox:S`      energies of cells as $(t^\lambda - 1)/\lambda$ with $t = 1 + x/S$, the power fitted to the cells that are
                  not empty, or fixed as in `box-cox:S,P` (0 is the logarithm); not standardised: empty cells stay at zero

@@ -7,38 +7,93 @@ $$z_c \mid z_{-c} \sim N\Big(z_c - \tfrac{(\Lambda z)_c}{\Lambda_{cc}},\; \Lambd
   \Lambda = \Sigma^{-1},$$
 
 a Gibbs sweep over a Gaussian copula with censored margins (P. Hoff, Ann. Appl. Stat. 1 (2007) 265). $\Sigma$ is found again
-after every sweep of the fit.
+after every sweep of the fit. The random numbers of an event follow from the event itself by a hash (the finaliser of SplitMix64,
+G. Steele et al., OOPSLA 2014), so that an event has the same scores in whatever company it comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from understudy.transforms.covariance import shrunk_covariance, standardised
+from understudy.transforms.covariance import factor, shrunk_covariance, standardised
 
 ROWS = 512
 """Events whose cells are drawn together; they fit a processor's cache."""
-LOWEST = 1e-14
-"""The least probability that a bound is given: about 7.6 standard deviations below the mean."""
+LOWEST = 1e-300
+"""The least probability that a bound is given: about 37 standard deviations below the mean."""
+GOLDEN = -0x61C8864680B583EB
+MIXERS = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))
 
 
-def below(bound: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers below `bound`, of its shape and type."""
+@dataclass(frozen=True)
+class Draws:
+    """Uniform random numbers of events.
+
+    Args:
+        keys: of the events, int64 `(n,)`.
+    """
+
+    keys: Tensor
+
+    @classmethod
+    def of(cls, events: Tensor, seed: int) -> Draws:
+        """Those of `events` `(n, d)` float32, each row by its own numbers and the seed."""
+        bits = (events.to(torch.float32) + 0.0).contiguous().view(torch.int32).long()
+        return cls(_mixed((_mixed(bits + _counted(bits.shape[1], 1, bits.device)) | 1).sum(1) + _mixed(seed - bits.new_zeros(1))))
+
+    def __call__(self, rows: slice, columns: int, turn: int) -> Tensor:
+        """Between 0 and 1, float64 `(rows, columns)`; other ones in every turn."""
+        keys = self.keys[rows, None] + _counted(columns, turn * columns + 1, self.keys.device)
+        return (_shifted(_mixed(keys), 11).double() + 0.5) * 2.0**-53
+
+
+def _counted(columns: int, first: int, device: torch.device) -> Tensor:
+    return torch.arange(first, first + columns, device=device) * GOLDEN
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Every bit of int64 numbers made to depend on all of them."""
+    for shift, odd in MIXERS:
+        x = (x ^ _shifted(x, shift)) * odd
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Shifted right as numbers without a sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def below(bound: Tensor, uniform: Tensor) -> Tensor:
+    """Standard normal numbers below `bound`, of its shape and type, at the quantiles `uniform` of what lies below."""
     chance = torch.special.ndtr(bound.double())
-    uniform = torch.rand(bound.shape, generator=generator, dtype=torch.float64)
     found: Tensor = torch.special.ndtri((uniform * chance).clamp(min=LOWEST))
-    return found.to(bound.dtype)
+    return torch.minimum(found.to(bound.dtype), bound)
 
 
 def precision_of(z: Tensor, weights: Tensor | None) -> Tensor:
-    """$\\Lambda$ `(d, d)` float32 of the columns of `z` `(n, d)`, which have mean 0 and spread 1 but for their fluctuations."""
+    """$\\Lambda$ `(d, d)` float32 of the columns of `z` `(n, d)`, which have mean 0 and spread 1 but for their fluctuations.
+
+    Raises:
+        ValueError: signed weights leave no covariance.
+    """
     covariance, _ = shrunk_covariance(standardised(z, weights)[0], weights)
-    inverse: Tensor = torch.linalg.inv(covariance)
+    inverse: Tensor = torch.cholesky_inverse(factor(covariance, "conditional-marginals", len(z)))
     return inverse.to(torch.float32)
 
 
-def sweep(z: Tensor, bound: Tensor, empty: Tensor, precision: Tensor, generator: torch.Generator) -> Tensor:
+def sweep(
+    z: Tensor,
+    bound: Tensor,
+    empty: Tensor,
+    precision: Tensor,
+    draws: Draws,
+    turn: int,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
     """`z` `(n, d)` with the `empty` cells drawn anew below `bound`, each once, given all others.
 
     Args:
@@ -46,20 +101,25 @@ def sweep(z: Tensor, bound: Tensor, empty: Tensor, precision: Tensor, generator:
         bound: $z^0$, `(n, d)`.
         empty: which cells are only known to lie below their bound, `(n, d)`.
         precision: $\\Lambda$ `(d, d)`.
-        generator: draws them.
+        draws: random numbers of the events.
+        turn: which of them.
+        progress: told the part that is done, 0 to 1.
     """
     found = torch.empty_like(z)
     spread = precision.diagonal().rsqrt()
     for start in range(0, len(z), ROWS):
         rows = slice(start, start + ROWS)
         cells, bounds, free = z[rows].T.contiguous(), bound[rows].T.contiguous(), empty[rows].T.contiguous()
+        uniform = draws(rows, z.shape[1], turn).T.contiguous()
         pull = precision @ cells
         for c in torch.nonzero(free.any(1)).squeeze(1).tolist():
             here = free[c].nonzero().squeeze(1)
             mean = cells[c, here] - pull[c, here] * spread[c] ** 2
-            drawn = mean + spread[c] * below((bounds[c, here] - mean) / spread[c], generator)
+            drawn = mean + spread[c] * below((bounds[c, here] - mean) / spread[c], uniform[c, here])
             change = torch.zeros_like(cells[c]).index_copy_(0, here, drawn - cells[c, here])
             cells[c] += change
             pull.addr_(precision[:, c], change)
         found[rows] = cells.T
+        if progress is not None:
+            progress(min(1.0, (start + ROWS) / len(z)))
     return torch.where(empty, torch.minimum(found, bound), z)

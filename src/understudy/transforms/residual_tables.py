@@ -12,6 +12,7 @@ rises, and that is inverted exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,41 +39,52 @@ RISE = 1e-4
 """Of a quantile function from knot to knot at least."""
 
 
+def asinh(b: Tensor) -> Tensor:
+    """The area hyperbolic sine, by functions that every engine computes many numbers at a time of."""
+    size = b.abs()
+    return torch.sign(b) * torch.log(size + torch.sqrt(size * size + 1.0))
+
+
 def place(b: Tensor) -> tuple[Tensor, Tensor]:
-    """The bin of $b$ and how far it is towards the next one, 0 to 1."""
-    found = ((torch.asinh(b) - LOW) / WIDTH).clamp(0.0, BINS - 1.0)
-    lower = found.floor().clamp(max=BINS - 2.0)
-    return lower.long(), found - lower
+    """The bin of $b$, a whole number, and how far it is towards the next one, 0 to 1."""
+    found = (asinh(b) * (1 / WIDTH) - LOW / WIDTH).clamp(0.0, BINS - 1.0)
+    lower = found.clamp(max=BINS - 2.0).floor()
+    return lower, found - lower
 
 
 def nearest(b: Tensor) -> Tensor:
     """The bin that is nearest to $b$."""
-    return ((torch.asinh(b) - LOW) / WIDTH).round().clamp(0, BINS - 1).long()
+    return ((asinh(b) - LOW) / WIDTH).round().clamp(0, BINS - 1).long()
 
 
 def interpolated(table: Tensor, row: Tensor, towards: Tensor, z: Tensor) -> Tensor:
     """$R(z)$ `(n, d)`.
 
     Args:
-        table: of each event `(n, rows * KNOTS)`.
-        row: of each cell `(n, d)`; the next row is that of the next bin.
+        table: of each event `(n, rows * KNOTS)`, or of all `(rows * KNOTS,)`.
+        row: of each cell `(n, d)`, a whole number of floating type; the next row is that of the next bin.
         towards: the next bin `(n, d)`, 0 to 1.
         z: normal scores `(n, d)`.
     """
-    position = (z + FARTHEST) / STEP
-    knot = position.floor().clamp(0.0, KNOTS - 2.0)
+    position = z * (1 / STEP) + FARTHEST / STEP
+    knot = position.clamp(0.0, KNOTS - 2.0).floor()
     along = position - knot
-    first = row * KNOTS + knot.long()
-    a, b, c, d = (table.gather(1, first + shift) for shift in (0, 1, KNOTS, KNOTS + 1))
+    first = (row * float(KNOTS) + knot).long()
+    a, b, c, d = (_taken(table[..., shift:], first) for shift in (0, 1, KNOTS, KNOTS + 1))
     lower, upper = a + (b - a) * along, c + (d - c) * along
     return lower + (upper - lower) * towards
 
 
+def _taken(table: Tensor, index: Tensor) -> Tensor:
+    return table[index] if table.ndim == 1 else table.gather(1, index)
+
+
 def solved(table: Tensor, row: Tensor, towards: Tensor, residual: Tensor) -> Tensor:
     """The normal scores `(n, d)` at which $R$ is `residual`; arguments as of `interpolated`."""
-    rows = table.reshape(len(table), -1, KNOTS)
-    events = torch.arange(len(table), device=table.device)[:, None]
-    known = torch.lerp(rows[events, row], rows[events, row + 1], towards[:, :, None])
+    rows = table.reshape(-1, table.shape[-1] // KNOTS, KNOTS)
+    events = torch.arange(len(rows), device=table.device)[:, None]
+    number = row.long()
+    known = torch.lerp(rows[events, number], rows[events, number + 1], towards[:, :, None])
     knot = (torch.searchsorted(known, residual[:, :, None].contiguous()) - 1).clamp(0, KNOTS - 2)
     at, after = known.gather(2, knot).squeeze(2), known.gather(2, knot + 1).squeeze(2)
     return (knot.squeeze(2) + (residual - at) / (after - at)) * STEP - FARTHEST
@@ -164,3 +176,55 @@ def tables(cells: Residuals, bins: Array, limits: bool) -> Array:
         last = last if mine is None else mine
         found[k] = last
     return found
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Which cells share tables.
+
+    Args:
+        first: the first feature, `(n,)`.
+        group: of each cell `(d,)`, from 0.
+        atom: which cells can be empty `(d,)`.
+        varies: which ones vary at all `(d,)`.
+    """
+
+    first: Array
+    group: Array
+    atom: Array
+    varies: Array
+
+    def tables(
+        self, residual: Array, limit: Array, empty: Array, weights: Array, count: int, progress: Callable[[float], None]
+    ) -> tuple[Array, Array]:
+        """Tables `(count, groups, BINS, KNOTS)` in `count` bins of the first feature, and the rising centres of these `(count,)`.
+
+        Bins without events come last, as copies of the last one that has any.
+
+        Args:
+            residual: $r$, `(n, d)`.
+            limit: $b$, `(n, d)`.
+            empty: which cells are, `(n, d)`.
+            weights: `(n,)`.
+            count: bins.
+            progress: told the part that is done, 0 to 1.
+        """
+        inner = np.quantile(self.first, np.linspace(0, 1, count + 1)[1:-1])
+        which = np.searchsorted(inner, self.first)
+        known = np.unique(which)
+        groups = int(self.group.max()) + 1
+        bins = nearest(torch.from_numpy(limit)).numpy()
+        found, centres = np.empty((count, groups, BINS, KNOTS)), np.empty(count)
+        for e, here in enumerate(known):
+            rows = np.flatnonzero(which == here)
+            centres[e] = self.first[rows].mean()
+            for group in range(groups):
+                columns = np.flatnonzero((self.group == group) & self.varies)
+                part, w = np.ix_(rows, columns), np.repeat(weights[rows], len(columns))
+                cells = Residuals(residual[part].ravel(), limit[part].ravel(), empty[part].ravel(), w)
+                found[e, group] = tables(cells, bins[part].ravel(), bool(self.atom[columns].any()))
+                progress((e * groups + group + 1) / (len(known) * groups))
+        last = len(known) - 1
+        found[last + 1 :] = found[last]
+        centres[last + 1 :] = centres[last] + 1 + np.arange(count - last - 1)
+        return found, centres

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from understudy.registry import register
 from understudy.transforms.base import Tensors, Transform
-from understudy.transforms.covariance import root, standardised
+from understudy.transforms.covariance import root, standardised, times_lower
 
 
 @register("transforms", "whiten")
@@ -23,22 +23,22 @@ class Whiten(Transform):
 
     mean: Tensor
     lower: Tensor
-    upper: Tensor
+    inverted: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("lower", torch.empty(0))
-        self.register_buffer("upper", torch.empty(0))
+        self.register_buffer("inverted", torch.empty(0))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         columns, mean, scale = standardised(response, weights)
         lower = scale[:, None] * root(columns, weights, "whiten")
         identity = torch.eye(len(mean), dtype=lower.dtype, device=lower.device)
-        self._keep(mean=mean, lower=lower, upper=torch.linalg.solve_triangular(lower, identity, upper=False))
+        self._keep(mean=mean, lower=lower, inverted=torch.linalg.solve_triangular(lower, identity, upper=False))
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        return (response - self.mean) @ self.upper.T
+        return times_lower(response - self.mean, self.inverted)
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        return response @ self.lower.T + self.mean
+        return times_lower(response, self.lower) + self.mean
