@@ -188,6 +188,10 @@ def test_the_exported_encoder_agrees() -> None:
         ({"spot": "one-hot:2"}, "one-hot needs one category per event, but 'spot'"),
         ({"eta": "periodic"}, "needs a positive period"),
         ({"eta": "periodic:turn"}, "needs a positive period"),
+        ({"eta": "harmonics"}, "needs a period above 0 and how many harmonics"),
+        ({"eta": "harmonics:0.4"}, "needs a period above 0 and how many harmonics"),
+        ({"eta": "harmonics:-1,3"}, "needs a period above 0 and how many harmonics"),
+        ({"eta": "harmonics:0.4,99"}, "1 to 32"),
         ({"eta": "log:2"}, "takes no argument, found '2'"),
         ({"eta": "log1p"}, "log1p of 'eta' needs its shift, a number above 0, as in log1p:30, found ''"),
         ({"eta": "log1p:-3"}, "needs its shift, a number above 0"),
@@ -269,3 +273,14 @@ def test_a_logarithm_above_a_shift_takes_zeros() -> None:
     torch.testing.assert_close(encoder({"layer_energies": values}), torch.tensor(expected).T, rtol=1e-4, atol=1e-5)
     below = encoder({"layer_energies": torch.tensor([[-5.0, -1.0]])})
     torch.testing.assert_close(below, encoder({"layer_energies": torch.zeros(1, 2)}))
+
+
+def test_harmonics_are_the_value_and_waves_of_the_cell() -> None:
+    c = sample()
+    encoder = FeatureEncoder({"eta": "harmonics:0.4,3"}, SCHEMA).fit(c)
+    eta = c["eta"].double()
+    waves = [f(2 * math.pi * k * eta / 0.4) for k in (1, 2, 3) for f in (torch.sin, torch.cos)]
+    plain = torch.stack([eta, *waves], 1)
+    expected = (plain - plain.mean(0)) / plain.std(0, correction=0)
+    torch.testing.assert_close(encoder(c).double(), expected, rtol=1e-5, atol=1e-5)
+    assert encoder.names == ("eta", "sin(1 eta)", "cos(1 eta)", "sin(2 eta)", "cos(2 eta)", "sin(3 eta)", "cos(3 eta)")
