@@ -93,6 +93,34 @@ def test_a_training_in_a_log(clock):
     ]
 
 
+def test_transforms_that_are_fitted_before_a_training_in_a_log(clock):
+    console, err, _ = consoles(terminal=False)
+    with console.training("a89") as watch:
+        for i in range(1, 21):
+            clock[0] = float(i)
+            watch.fitting(i / 20)
+        watch.begin(100, 0)
+    assert err.getvalue().splitlines()[1:-1] == [
+        "a89, fitting transforms: 50%, 11.1 s left",
+        "a89, fitting transforms: 100%, 0.0 s left",
+    ]
+
+
+def test_transforms_that_are_fitted_before_a_training_at_a_terminal():
+    console, _, _ = consoles(terminal=True)
+    with console.training("a89") as watch:
+        watch.fitting(0.5)
+        assert "fitting transforms" in watch_text(watch)
+        watch.begin(100, 0)
+        assert "fitting transforms" not in watch_text(watch)
+
+
+def watch_text(watch):
+    drawn = RichConsole(file=StringIO(), width=120)
+    drawn.print(watch.render())
+    return drawn.file.getvalue()
+
+
 def test_a_training_without_rounds():
     console, err, _ = consoles(terminal=True)
     with console.training("library") as watch:

@@ -26,7 +26,7 @@ from understudy.prepare import Preparation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
-from understudy.transforms.base import Chain, Projection, Tensors, check_sample, in_pieces
+from understudy.transforms.base import Chain, Progress, Projection, Tensors, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
 from understudy.transforms.projections import Threshold
 from understudy.validation.settings import ValidationSettings
@@ -155,8 +155,14 @@ def target_of(stage: Stage, events: Events) -> Tensor:
     return torch.tensor(np.asarray(events.conditions[stage.produces])).reshape(len(events), -1)
 
 
-def training_batch(stage: Stage, events: Events) -> Batch:
-    """Fit a stage's encoder and transforms to the training split and return it as the model sees it, in the stage's frame."""
+def training_batch(stage: Stage, events: Events, progress: Progress | None = None) -> Batch:
+    """Fit a stage's encoder and transforms to the training split and return it as the model sees it, in the stage's frame.
+
+    Args:
+        stage: the stage.
+        events: the training split.
+        progress: told the part of the transforms' fit that is done, 0 to 1.
+    """
     conditions: Tensors = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     weights = None
     if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one: check it first
@@ -167,7 +173,7 @@ def training_batch(stage: Stage, events: Events) -> Batch:
     target = stage.turned(target_of(stage, events), element)
     if not stage.model.take_over(stage.encoder, stage.transforms):
         stage.encoder.fit(conditions, weights)
-        stage.transforms.fit(target, conditions, weights)
+        stage.transforms.fit(target, conditions, weights, progress)
     with torch.no_grad():
         response, features = in_pieces(stage.transforms, target, conditions), stage.encoder(conditions)
     return Batch(response, features, weights, torch.arange(len(events)), conditions)

@@ -142,7 +142,8 @@ class Lines:
             return
         self._told, made = now, done - self._first
         left = f", {duration((now - self._began) * (total - done) / made)} left" if made > 0 else ""
-        self.console.print(f"{escape(text)}: {done / total:.0%} ({number(done)} of {number(total)}){left}")
+        count = f" ({number(done)} of {number(total)})" if total > 1 else ""
+        self.console.print(f"{escape(text)}: {done / total:.0%}{count}{left}")
 
 
 class TrainingTable:
@@ -163,7 +164,7 @@ class TrainingTable:
         self.rounds = 0
         self.latest: Mapping[str, float] = {}
         self.epoch = 0.0
-        self.lines = Lines(console)
+        self.lines, self.before = Lines(console), Lines(console)
         self._live: Live | None = None
         self._bar = bar(console)
         self._task = self._bar.add_task(escape(title), total=None)
@@ -181,10 +182,17 @@ class TrainingTable:
         if self._live is not None:
             self._live.stop()
 
+    def fitting(self, part: float) -> None:
+        """`part` of the fit of the transforms, before the training, is done."""
+        words = f"{self.title}, fitting transforms"
+        self._bar.update(self._task, description=escape(words), completed=part, total=1.0)
+        if self._live is None:
+            self.before.tell(words, part, 1.0)
+
     def begin(self, rounds: int, done: int) -> None:
         """The training has `rounds` rounds, of which `done` were played before."""
         self.rounds = rounds
-        self._bar.reset(self._task, total=max(rounds, 1), completed=done)
+        self._bar.reset(self._task, total=max(rounds, 1), completed=done, description=escape(self.title))
 
     def losses(self, done: int, epoch: float, losses: Mapping[str, float]) -> None:
         """Mean losses by turn since the last call, after `done` rounds."""

@@ -7,6 +7,7 @@ interrupted continues where it stopped and ends the same.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -175,11 +176,13 @@ def train_stage(
     console: Console,
     name: str | None = None,
 ) -> TrainingResult:
-    """Fit one stage's encoder and transforms, train its model, and fit its calibrations."""
+    """Fit one stage's encoder and transforms, train its model, and fit its calibrations; the seconds of all three count."""
     name = name or words.produces
     with console.training(f"{recipe.name}: {name}") as watch:
         images = seeds.generator(recipe.seed, "augment", name)
-        batch = training_batch(stage, augmented(data.train, words.augment, data.geometry, images))
+        began = time.perf_counter()
+        batch = training_batch(stage, augmented(data.train, words.augment, data.geometry, images), watch.fitting)
+        fitting = time.perf_counter() - began
         result = train_model(
             stage.model,
             batch,
@@ -200,7 +203,7 @@ def train_stage(
         resume=resume,
         fingerprint=recipe.fingerprint,
     )
-    return replace(result, seconds=result.seconds + seconds)
+    return replace(result, seconds=fitting + result.seconds + seconds)
 
 
 def stage_score(stage: Stage, data: Data, seed: int) -> Score:

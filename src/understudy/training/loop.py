@@ -14,6 +14,7 @@ interrupted and resumed.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class TrainingResult:
     Args:
         rounds: rounds played.
         epochs: epochs played.
-        seconds: time spent, over all continuations.
+        seconds: time spent, over all continuations, with the last fit of the model's constants.
         history: rows of `history.json`.
         best: the row whose weights were kept; None without a score.
         device: where it was trained.
@@ -90,7 +91,9 @@ def train(
     check_data(data)
     fabric = launch(settings)
     home, was_training = next((p.device for p in model.parameters()), torch.device("cpu")), model.training
+    began = time.perf_counter()
     model.fit(data.response, data.conditions, data.weights, data.given)
+    fitting = time.perf_counter() - began
     model.to(fabric.device).train()
     with isolated_random_numbers(fabric.device), threads(settings.threads):
         torch.manual_seed(seeds.integer(seed, "dropout"))
@@ -108,7 +111,7 @@ def train(
         session.keep_best()
     model.to(home).train(was_training)
     best = session.rows[session.best["row"]] if session.best else None
-    return TrainingResult(session.round, session.epoch, session.seconds, session.rows, best, str(fabric.device))
+    return TrainingResult(session.round, session.epoch, fitting + session.seconds, session.rows, best, str(fabric.device))
 
 
 def _play(session: Session, fabric: Fabric) -> None:
