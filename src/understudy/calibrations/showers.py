@@ -86,9 +86,9 @@ class Showers(Description):
         cells = response.clamp(min=0.0)
         energies = self._energies(cells)
         total = energies.sum(1, keepdim=True)
-        found = [self._response(total, conditions).log()] if self.total else []
+        found = [self._response(total, conditions)] if self.total else []
         if self.shared:
-            found.append((ratio(energies, total) + FAINT).log().index_select(1, self._others()))
+            found.append((ratio(energies, total) + FAINT).double().log().index_select(1, self._others()))
         found += [shape(part) for shape, part in zip(self._shapes(), self._layers(cells), strict=False)]
         return torch.cat(found, 1)
 
@@ -102,7 +102,8 @@ class Showers(Description):
         shares = (len(self.parts) - 1) * self.shared
         sizes = [int(self.total), shares, *(len(shape.names) for shape in shapes)]
         own, others, *forms = torch.split(coordinates, sizes, 1)
-        after = total * (own - self._response(total, conditions).log()).exp() if self.total else total
+        change = (own - self._response(total, conditions)).exp().to(cells.dtype) if self.total else 1.0
+        after = total * change
         if not shapes:
             base, above, left = over_floor(cells, after, self.floor)
             return base + above * ratio(left, above.sum(1, keepdim=True))
@@ -113,7 +114,7 @@ class Showers(Description):
 
     def _divided(self, shares: Tensor, before: Tensor, total: Tensor, held: Tensor) -> Tensor:
         """Energies `(n, l)` of the layers from the coordinates of all but the first; empty layers stay empty."""
-        others = (shares.exp() - FAINT).clamp(min=0.0) * total
+        others = (shares.exp() - FAINT).clamp(min=0.0).to(total.dtype) * total
         places = torch.arange(len(self.parts), device=total.device)
         spread = torch.cat([others, torch.zeros_like(total)], 1)
         column = torch.where(places > self.rest, places - 1, places)
@@ -129,7 +130,7 @@ class Showers(Description):
 
     def _response(self, total: Tensor, conditions: Tensors) -> Tensor:
         incident = 1.0 if self.energy is None else condition(conditions, self.energy).clamp(min=LOWEST)
-        return (total / incident).clamp(min=LOWEST)
+        return (total / incident).clamp(min=LOWEST).double().log()
 
     def _others(self) -> Tensor:
         places = torch.arange(len(self.parts) - 1, device=self.rest.device)

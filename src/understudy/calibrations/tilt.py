@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STEPS = 4
+STEPS = 3
 """Newton's steps: each squares the relative error once it is small."""
 DAMPING = 1e-6
 """Added to the Hessian's diagonal, relative to it."""
-TINY = 1e-9
-"""Added to the Hessian's diagonal where it is zero: one cell is hit, and no tilt moves its barycentre."""
+TINY = 1e-6
+"""Added to the diagonal as well, well above rounding: where cells in one row are hit, nothing moves them across."""
 LONGEST = 2.0
 """A step changes the logarithm of no cell by more."""
 LARGEST = 6.0
@@ -41,7 +41,7 @@ class Basis:
     """The functions $\\phi$ of a grid: fixed ones, and others that differ from event to event.
 
     Args:
-        fixed: `(c, p)`, the same in every event.
+        fixed: `(c, p)`, the same in every event, in double precision: a width far from the origin is a small difference.
         pairs: products of any two of the fixed, `(c, q)`.
         index: which column of `pairs` is the product of two, `(p * p,)`.
         own: `(n, r, c)`, of each event, or None.
@@ -55,13 +55,13 @@ class Basis:
     @classmethod
     def of(cls, fixed: Tensor, own: Tensor | None = None) -> Basis:
         """With the products computed."""
-        return cls(fixed, *products(fixed), own)
+        return cls(fixed.double(), *products(fixed.double()), own)
 
     def means(self, cells: Tensor, total: Tensor) -> Tensor:
         """$\\sum_c x_c \\phi_c$ over `total` `(n, 1)`, `(n, p + r)`."""
-        found = cells @ self.fixed
+        found = cells.double() @ self.fixed
         if self.own is not None:
-            found = torch.cat([found, (self.own @ cells.unsqueeze(2)).squeeze(2)], 1)
+            found = torch.cat([found, (self.own @ cells.unsqueeze(2)).squeeze(2).double()], 1)
         return found / total
 
     def exponent(self, multipliers: Tensor) -> Tensor:
@@ -70,18 +70,19 @@ class Basis:
         fixed, own = torch.split(multipliers, [p, multipliers.shape[1] - p], 1)
         found = fixed @ self.fixed.T
         if self.own is not None:
-            found = found + (own.unsqueeze(1) @ self.own).squeeze(1)
+            found = found + (own.to(self.own.dtype).unsqueeze(1) @ self.own).squeeze(1)
         return found
 
     def moments(self, cells: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Means `(n, k)` and covariance `(n, k, k)` of $\\phi$ under the cells, in double precision."""
         p = self.fixed.shape[1]
-        means = (cells @ self.fixed / total).double()
-        squares = (cells @ self.pairs / total).double().index_select(1, self.index).reshape(-1, p, p)
+        exact = cells.double() / total
+        means = exact @ self.fixed
+        squares = (exact @ self.pairs).index_select(1, self.index).reshape(-1, p, p)
         if self.own is not None:
             weighted = self.own * (cells / total).unsqueeze(1)
             means = torch.cat([means, weighted.sum(2).double()], 1)
-            cross = (weighted @ self.fixed).double()
+            cross = (weighted @ self.fixed.to(cells.dtype)).double()
             corner = (weighted @ self.own.transpose(1, 2)).double()
             squares = torch.cat([torch.cat([squares, cross.transpose(1, 2)], 2), torch.cat([cross, corner], 2)], 1)
         return means, squares - means.unsqueeze(2) * means.unsqueeze(1)
@@ -117,7 +118,7 @@ def tilt(cells: Tensor, basis: Basis, targets: Tensor, steps: int = STEPS) -> Te
         hold = hold if number else HOLD * covariance.diagonal(dim1=1, dim2=2)
         missing = targets.double() - means - hold * multipliers
         newton = solve(covariance + torch.diag_embed(hold), missing)
-        change = basis.exponent(newton.to(cells.dtype))
+        change = basis.exponent(newton).to(cells.dtype)
         farthest = torch.where(hit, change.abs(), 0.0).amax(1, keepdim=True)
         length = 1 / (farthest / LONGEST).clamp(min=1.0)
         multipliers = multipliers + length.double() * newton

@@ -36,8 +36,6 @@ class Transported(Calibration):
         training: how long the transport is trained, on twice as many events as the training split holds.
     """
 
-    rounding = 3e-5
-    """Splines and tilts may be steep: this much the engines' rounding of what goes into them counts."""
     slopes: Tensor
     scale: Tensor
 
@@ -45,8 +43,8 @@ class Transported(Calibration):
         super().__init__()
         self.description, self.transport, self.training_settings = description, transport, training
         size = len(description.names)
-        self.register_buffer("slopes", torch.zeros(2 * feature_size + 1, size))
-        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("slopes", torch.zeros(2 * feature_size + 1, size, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(size, dtype=torch.float64))
 
     def fit(
         self,
@@ -89,15 +87,15 @@ class Transported(Calibration):
 
     def _standardise(self, pair: Pair) -> None:
         """Regress the coordinates of both samples on features and their squares."""
-        described = [self.description(sample, pair.conditions).double() for sample in (pair.reference, pair.generated)]
+        described = [self.description(sample, pair.conditions) for sample in (pair.reference, pair.generated)]
         both, q = torch.cat(described), _powers(pair.features).double().repeat(2, 1)
         w = torch.ones(len(both), dtype=torch.float64) if pair.weights is None else pair.weights.double().abs().repeat(2)
         squares = q.T @ (w[:, None] * q) + RIDGE * w.sum() * torch.eye(q.shape[1], dtype=torch.float64)
         self._keep(slopes=torch.linalg.solve(squares, q.T @ (w[:, None] * both)))
-        self._keep(scale=mean_and_scale(both - q @ self.slopes.double(), w.to(torch.float32))[1])
+        self._keep(scale=mean_and_scale(both - q @ self.slopes, w.to(torch.float32))[1])
 
     def _standard(self, coordinates: Tensor, features: Tensor) -> Tensor:
-        return (coordinates - _powers(features) @ self.slopes) / self.scale
+        return ((coordinates - _powers(features).double() @ self.slopes) / self.scale).to(features.dtype)
 
     def _batch(self, pair: Pair) -> Batch:
         """Both samples as the transport sees them."""

@@ -106,19 +106,23 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
     """How far the response moves, `(n, d)`, when what it comes from moves by rounding.
 
     Each number of the last model moves by the tolerance, relative to itself or to its root mean square over the events: the
-    rounding of a sum goes with its terms. Deep convolutions, sums of sums of thousands of terms, and calibrations say how much
-    more they need (`rounding`). Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by
-    `NOISE_STEP`: such a stage can be steep.
+    rounding of a sum goes with its terms. Deep convolutions, sums of sums of thousands of terms, say how much more they need
+    (`rounding`). What calibrations take moves by `NOISE_STEP`, each number up or down at random: the shape of a shower changes.
+    Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by `NOISE_STEP`:
+    such a stage can be steep.
     """
     here = surrogate.before_projections(noise, conditions)
     stage, rest, known = surrogate.until_last(noise, conditions)
     element, seen = stage.canonical(known)
     features = stage.encoder(seen)
     drawn = stage.model.sample(rest, features)
-    modules = (*stage.model.modules(), *stage.calibrations.modules())
-    allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in modules)
+    allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in stage.model.modules())
     step = allowed * torch.maximum(drawn.abs(), drawn.square().mean(0, keepdim=True).sqrt())
     physical = [stage.physical(drawn + sign * step, seen) for sign in (1.0, -1.0)]
+    if len(stage.calibrations):
+        plain = stage.physical(drawn, seen)
+        signs = 2.0 * torch.randint(2, plain.shape, generator=torch.Generator().manual_seed(0)) - 1.0
+        physical += [plain * (1.0 + sign * NOISE_STEP * signs) for sign in (1.0, -1.0)]
     moved = [stage.restored(stage.calibrated(values, features, seen), element) for values in physical]
     if len(surrogate.stages) > 1:
         for sign in (1.0, -1.0):
