@@ -71,6 +71,8 @@ class ConditionalMarginals(Transform):
         batch_size: events in a batch of it.
         lr: its highest learning rate.
         impute: sweeps in which empty cells are drawn given the others, and their correlations found; 0 draws them independently.
+        rectify: False leaves columns without a threshold that come out empty below their lowest value, all in one scale, for
+            transforms whose inverse takes such numbers for empty ones and asks which is the highest (`over-threshold`).
         seed: of the random numbers of the fit, and of empty cells, which depend on the event besides.
 
     Raises:
@@ -102,6 +104,7 @@ class ConditionalMarginals(Transform):
         batch_size: PositiveInt = 256,
         lr: PositiveFloat = 3e-3,
         impute: NonNegativeInt = 3,
+        rectify: bool = True,
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
@@ -110,7 +113,7 @@ class ConditionalMarginals(Transform):
         self.encoder = FeatureEncoder(features, schema)
         self.geometry, self.power = geometry, power
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.impute, self.seed, self.energy_bins = impute, seed, energy_bins
+        self.impute, self.rectify, self.seed, self.energy_bins = impute, rectify, seed, energy_bins
         columns = schema.response_width if geometry is None else geometry.n_cells
         groups = torch.arange(columns) if geometry is None else torch.as_tensor(geometry.layer_of_cell, dtype=torch.int64)
         least = torch.zeros(columns)
@@ -163,7 +166,7 @@ class ConditionalMarginals(Transform):
         kept = None if w is None else w[keep]
         self._fit_tables(features[keep], y[keep], kept, lambda part: progress(network + tables * part))
         if self.impute and bool((self.atom & ~self.constant).any()):
-            draws, before = Draws.of(response[keep], self.seed), network + tables
+            draws, before = Draws.of(torch.cat([response, features], 1)[keep], self.seed), network + tables
             self._fit_correlations(features[keep], y[keep], kept, draws, lambda part: progress(before + (1 - before) * part))
         progress(1.0)
 
@@ -186,6 +189,7 @@ class ConditionalMarginals(Transform):
             self._keep(lowest=torch.where(constant, lowest, 0.0), atom=torch.ones_like(constant), constant=constant)
             return
         mean, scale = mean_and_scale(response, weights)
+        scale = scale if self.rectify else scale.mean().expand(len(scale))
         atom = ((response == lowest).float().mean(0) >= ATOM) | constant
         self._keep(lowest=torch.where(atom, lowest, mean), scale=scale, atom=atom, constant=constant)
 
@@ -200,7 +204,8 @@ class ConditionalMarginals(Transform):
     def _unscored(self, y: Tensor) -> Tensor:
         """The response `(n, d)` of $y$, empty at and below `EMPTY`."""
         if not self.with_thresholds:
-            return self.lowest + self.scale * torch.where(self.atom, (y - EMPTY).clamp(min=0.0), y)
+            over = (y - EMPTY).clamp(min=0.0) if self.rectify else torch.where(self.constant, 0.0, y - EMPTY)
+            return self.lowest + self.scale * torch.where(self.atom, over, y)
         over = self.power * y + (1 - self.power * EMPTY)
         return torch.where(over > 1, self.scale * self._powered(over), self.lowest)
 
@@ -267,8 +272,9 @@ class ConditionalMarginals(Transform):
         return z, bound, empty
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        draws = Draws.of(response.detach(), self.seed)
-        z, bound, empty = self._scores(self.encoder(conditions), self._scored(response), draws)
+        features = self.encoder(conditions)
+        draws = Draws.of(torch.cat([response, features], 1), self.seed)
+        z, bound, empty = self._scores(features, self._scored(response), draws)
         for turn in range(1, self.impute + 1) if self.precision.numel() else ():
             z = sweep(z, bound, empty, self.precision, draws, turn)
         return torch.where(self.constant, 0.0, z).to(response.dtype)

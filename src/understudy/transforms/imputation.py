@@ -8,7 +8,8 @@ $$z_c \mid z_{-c} \sim N\Big(z_c - \tfrac{(\Lambda z)_c}{\Lambda_{cc}},\; \Lambd
 
 a Gibbs sweep over a Gaussian copula with censored margins (P. Hoff, Ann. Appl. Stat. 1 (2007) 265). $\Sigma$ is found again
 after every sweep of the fit. The random numbers of an event follow from the event itself by a hash (the finaliser of SplitMix64,
-G. Steele et al., OOPSLA 2014), so that an event has the same scores in whatever company it comes.
+G. Steele et al., OOPSLA 2014), so that an event has the same scores in whatever
+company it comes, unless its like comes before it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from understudy.transforms.covariance import factor, shrunk_covariance, standardised
@@ -41,14 +44,23 @@ class Draws:
 
     @classmethod
     def of(cls, events: Tensor, seed: int) -> Draws:
-        """Those of `events` `(n, d)` float32, each row by its own numbers and the seed."""
-        bits = (events.to(torch.float32) + 0.0).contiguous().view(torch.int32).long()
-        return cls(_mixed((_mixed(bits + _counted(bits.shape[1], 1, bits.device)) | 1).sum(1) + _mixed(seed - bits.new_zeros(1))))
+        """Those of `events` `(n, d)`, each by its own numbers in float32, the seed, and how many of its like come before."""
+        bits = (events.detach().to(torch.float32) + 0.0).contiguous().view(torch.int32).long()
+        keys = _mixed(bits + _counted(bits.shape[1], 1, bits.device)).sum(1) + seed
+        return cls(_mixed(_mixed(keys) + _repeats(keys) * GOLDEN))
 
     def __call__(self, rows: slice, columns: int, turn: int) -> Tensor:
         """Between 0 and 1, float64 `(rows, columns)`; other ones in every turn."""
         keys = self.keys[rows, None] + _counted(columns, turn * columns + 1, self.keys.device)
         return (_shifted(_mixed(keys), 11).double() + 0.5) * 2.0**-53
+
+
+def _repeats(keys: Tensor) -> Tensor:
+    """How many equal numbers come before each one, `(n,)`."""
+    order = keys.argsort(stable=True)
+    number, ordered = torch.arange(len(keys), device=keys.device), keys[order]
+    first = torch.cat([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]])
+    return torch.empty_like(keys).index_copy_(0, order, number - torch.where(first, number, 0).cummax(0).values)
 
 
 def _counted(columns: int, first: int, device: torch.device) -> Tensor:
@@ -69,9 +81,9 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 
 def below(bound: Tensor, uniform: Tensor) -> Tensor:
     """Standard normal numbers below `bound`, of its shape and type, at the quantiles `uniform` of what lies below."""
-    chance = torch.special.ndtr(bound.double())
-    found: Tensor = torch.special.ndtri((uniform * chance).clamp(min=LOWEST))
-    return torch.minimum(found.to(bound.dtype), bound)
+    chance = ndtr(bound.double().cpu().numpy())  # torch's own functions lose the tails
+    found = torch.from_numpy(ndtri(np.maximum(uniform.cpu().numpy() * chance, LOWEST)))
+    return torch.minimum(found.to(bound), bound)
 
 
 def precision_of(z: Tensor, weights: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ rises, and that is inverted exactly.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ LOW, HIGH = float(np.arcsinh(-6.0)), float(np.arcsinh(40.0))
 WIDTH = (HIGH - LOW) / (BINS - 1)
 FEWEST = 60
 """Residuals that a quantile function needs to be known."""
+ENOUGH = 200
+"""Residuals that one of a single bin of the first feature needs."""
 EDGE = 20
 """Residuals beyond the last quantile that counts as known."""
 LEAST_SLOPE = 0.2
@@ -152,30 +155,43 @@ def straightened(residual: Array, z: Array) -> Array:
     return np.asarray(np.maximum.accumulate(found - RISE * np.arange(KNOTS)) + RISE * np.arange(KNOTS))
 
 
-def tables(cells: Residuals, bins: Array, limits: bool) -> Array:
+def tables(cells: Residuals, bins: Array, limits: bool, common: Array | None = None) -> Array:
     """$R$ in every bin, `(BINS, KNOTS)`.
-
-    Where a bin has too few residuals it takes those of the next lower bin that has enough; below all of these, where cells are
-    nearly always empty, the network is believed.
 
     Args:
         cells: the residuals.
         bins: the bin that each belongs to, `(m,)`.
         limits: False where no cell is ever empty: there is one distribution, whatever the bin.
+        common: $R$ of more cells `(BINS, KNOTS)`, for bins with fewer than `ENOUGH` residuals. Without it neighbouring bins, from
+            the lowest on, are taken together until they have `FEWEST`; with fewer in all, the network is believed.
     """
-    believed = np.linspace(-FARTHEST, FARTHEST, KNOTS)
+    known = np.linspace(-FARTHEST, FARTHEST, KNOTS) if common is None else common
     if not limits:
         whole = cells.quantiles()
-        return np.tile(believed if whole is None else whole, (BINS, 1))
-    found = np.empty((BINS, KNOTS))
-    last = believed
+        return np.broadcast_to(known, (BINS, KNOTS)).copy() if whole is None else np.tile(whole, (BINS, 1))
     order = np.argsort(bins, kind="stable")
     starts = np.searchsorted(bins[order], np.arange(BINS + 1))
-    for k in range(BINS):
-        mine = cells.where(order[starts[k] : starts[k + 1]]).quantiles()
-        last = last if mine is None else mine
-        found[k] = last
+    counts = np.diff(np.concatenate([[0], np.cumsum(~cells.empty[order])])[starts])
+    found = np.broadcast_to(known, (BINS, KNOTS)).copy()
+    edges = _runs(counts) if common is None else list(range(BINS + 1))
+    for first, after in itertools.pairwise(edges):
+        if common is not None and counts[first] < ENOUGH:
+            continue
+        mine = cells.where(order[starts[first] : starts[after]]).quantiles()
+        if mine is not None:
+            found[first:after] = mine
     return found
+
+
+def _runs(counts: Array) -> list[int]:
+    """Where runs of bins begin and the last one ends; each holds `FEWEST` residuals, but for a single one that cannot."""
+    edges, held = [0], 0
+    for k, count in enumerate(counts):
+        held += int(count)
+        if held >= FEWEST:
+            edges.append(k + 1)
+            held = 0
+    return [*edges[:-1], len(counts)] if len(edges) > 1 else [0, len(counts)]
 
 
 @dataclass(frozen=True)
@@ -215,15 +231,19 @@ class Sharing:
         groups = int(self.group.max()) + 1
         bins = nearest(torch.from_numpy(limit)).numpy()
         found, centres = np.empty((count, groups, BINS, KNOTS)), np.empty(count)
-        for e, here in enumerate(known):
-            rows = np.flatnonzero(which == here)
-            centres[e] = self.first[rows].mean()
-            for group in range(groups):
-                columns = np.flatnonzero((self.group == group) & self.varies)
+        for group in range(groups):
+            columns = np.flatnonzero((self.group == group) & self.varies)
+            limits, common = bool(self.atom[columns].any()), None
+            for e, rows in [(None, np.arange(len(which))), *((e, np.flatnonzero(which == here)) for e, here in enumerate(known))]:
                 part, w = np.ix_(rows, columns), np.repeat(weights[rows], len(columns))
                 cells = Residuals(residual[part].ravel(), limit[part].ravel(), empty[part].ravel(), w)
-                found[e, group] = tables(cells, bins[part].ravel(), bool(self.atom[columns].any()))
-                progress((e * groups + group + 1) / (len(known) * groups))
+                mine = tables(cells, bins[part].ravel(), limits, common)
+                if e is None:
+                    common = mine
+                else:
+                    found[e, group] = mine
+                    centres[e] = self.first[rows].mean()
+            progress((group + 1) / groups)
         last = len(known) - 1
         found[last + 1 :] = found[last]
         centres[last + 1 :] = centres[last] + 1 + np.arange(count - last - 1)
