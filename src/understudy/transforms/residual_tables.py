@@ -29,7 +29,8 @@ FARTHEST = 5.0
 STEP = 2 * FARTHEST / (KNOTS - 1)
 BINS = 32
 """Of $b$, evenly in its area hyperbolic sine."""
-LOW, HIGH = float(np.arcsinh(-6.0)), float(np.arcsinh(40.0))
+LOWEST_LIMIT = -6.0
+LOW, HIGH = float(np.arcsinh(LOWEST_LIMIT)), float(np.arcsinh(40.0))
 WIDTH = (HIGH - LOW) / (BINS - 1)
 FEWEST = 60
 """Residuals that a quantile function needs to be known."""
@@ -43,9 +44,9 @@ RISE = 1e-4
 
 
 def asinh(b: Tensor) -> Tensor:
-    """The area hyperbolic sine, by functions that every engine computes many numbers at a time of."""
-    size = b.abs()
-    return torch.sign(b) * torch.log(size + torch.sqrt(size * size + 1.0))
+    """The area hyperbolic sine from the lowest bin on, by functions that engines compute many numbers at a time of."""
+    b = b.clamp(min=LOWEST_LIMIT)
+    return torch.log(b + torch.sqrt(b * b + 1.0))
 
 
 def place(b: Tensor) -> tuple[Tensor, Tensor]:
