@@ -80,7 +80,7 @@ def interpolated(table: Tensor, row: Tensor, towards: Tensor, z: Tensor) -> Tens
 
 
 def _taken(table: Tensor, index: Tensor) -> Tensor:
-    return table[index] if table.ndim == 1 else table.gather(1, index)
+    return table.gather(0, index.flatten()).view_as(index) if table.ndim == 1 else table.gather(1, index)
 
 
 def solved(table: Tensor, row: Tensor, towards: Tensor, residual: Tensor) -> Tensor:
