@@ -123,11 +123,15 @@ def compete(options: argparse.Namespace, console: Console) -> Path:
     recipe, data = load(options.recipe, options.data, out, console)
     write_split(data, out / "split.npz")
     again = set(options.again)
+    if len({folder.name for folder in options.run}) < len(options.run):
+        raise ValueError("two of the runs have the same folder name, by which the table tells them apart; rename one")
     cells = data.train.packed().shape[1]
     peers = [n for n in PEERS if n != SLOW or cells <= FEW_CELLS] if options.peer is None else options.peer
     for name in peers:
         if not (out / "answers" / f"{name}.json").is_file() or name in again:
             run_peer(name, recipe, out, options.venvs or out / "venvs", options.minutes, console)
+    if not (peers or options.run):
+        raise ValueError("there is nothing to compare; name a --peer or give a finished --run")
     titles = {name: PEERS[name].title for name in peers}
     for folder in options.run:
         name = f"run-{folder.name}"

@@ -17,7 +17,7 @@ from understudy.console import Console
 from understudy.deployment.bundle import load_bundle
 from understudy.deployment.runtime import OnnxSurrogate
 from understudy.events import Events
-from understudy.files import atomic_path, make_directory, write_json
+from understudy.files import atomic_path, make_directory, sha256, write_json
 from understudy.journey import resolve
 from understudy.recipe import Recipe
 from understudy.rundir import RunDirectory, read_manifest
@@ -43,15 +43,22 @@ def load(name: str, file: Path, out: Path, console: Console) -> tuple[Recipe, Da
 
 
 def write_split(data: Data, path: Path) -> None:
-    """What peers may see (`peer.Known`): cells of training and validation events, conditions of all."""
+    """What peers may see (`peer.Known`): cells of training and validation events, conditions of all.
+
+    Raises:
+        ValueError: the file is there with other events, which earlier answers belong to.
+    """
     arrays: dict[str, np.ndarray] = {}
     for part, events in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         given = [b.name for b in events.schema.given]
         arrays |= {f"{part}/{name}": np.asarray(events.conditions[name]) for name in given}
         if part != "test":
             arrays[f"{part}/cells"] = events.packed().astype(np.float32)
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    with atomic_path(path) as partial:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        if path.is_file() and sha256(path) != sha256(partial):
+            raise ValueError(f"{path.parent} holds a comparison on other events; choose another --out, or remove it")
 
 
 def answers(path: Path, data: Data) -> tuple[Events, Events]:
