@@ -39,6 +39,8 @@ ATOM = 0.005
 """Fraction of equal lowest values from which on a column without a threshold is empty there."""
 JUST = 2e-4
 """Empty cells lie at least so far below `EMPTY`, others above it: rounding must not take a cell across."""
+FARTHEST_BELOW = -20.0
+"""Where a column that is always empty comes out, if empty columns are not rectified: below all others."""
 NEVER_EMPTY = 20.0
 """Where a column that is never empty has its limit."""
 MOST = 20_000
@@ -204,7 +206,7 @@ class ConditionalMarginals(Transform):
     def _unscored(self, y: Tensor) -> Tensor:
         """The response `(n, d)` of $y$, empty at and below `EMPTY`."""
         if not self.with_thresholds:
-            over = (y - EMPTY).clamp(min=0.0) if self.rectify else torch.where(self.constant, 0.0, y - EMPTY)
+            over = (y - EMPTY).clamp(min=0.0) if self.rectify else torch.where(self.constant, FARTHEST_BELOW, y - EMPTY)
             return self.lowest + self.scale * torch.where(self.atom, over, y)
         over = self.power * y + (1 - self.power * EMPTY)
         return torch.where(over > 1, self.scale * self._powered(over), self.lowest)
