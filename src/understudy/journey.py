@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from understudy import seeds, storage
-from understudy.build import build_stage, build_surrogate, target_of, training_batch, validation_settings
+from understudy.build import build_stage, build_surrogate, training_batch, validation_settings
 from understudy.calibrate import calibrate
 from understudy.closure import closure, with_predictions
 from understudy.console import Console
@@ -26,23 +25,21 @@ from understudy.deployment.export import Graph, export_graphs
 from understudy.deployment.timing import measure_timing
 from understudy.domain import Domain
 from understudy.events import Events
-from understudy.models.base import Model
 from understudy.needs import fulfil, pin
 from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
 from understudy.repeated import check_variety, varieties
 from understudy.rivals import rivals
 from understudy.rundir import RunDirectory
+from understudy.scoring import stage_score
 from understudy.splits import Data, prepare
-from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.surrogate import RESPONSE, Stage, Surrogate
 from understudy.symmetry import Augment, augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
-from understudy.training.session import Score
 from understudy.training_answers import at_training
 from understudy.validation.compare import compare
 from understudy.validation.report import Report
-from understudy.validation.score import PhysicsScore
 from understudy.validation.symmetries import symmetry_pulls
 
 
@@ -204,37 +201,6 @@ def train_stage(
         fingerprint=recipe.fingerprint,
     )
     return replace(result, seconds=fitting + result.seconds + seconds)
-
-
-def stage_score(stage: Stage, data: Data, seed: int) -> Score:
-    """The physics score of a stage's model: distances to the validation events at their own conditions, one noise for all."""
-    events = data.validation
-    conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
-    noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
-    element, seen = stage.canonical(conditions)
-    features = stage.encoder(seen)
-    truth = stage.transforms(stage.turned(target_of(stage, events), element), seen)
-    physics = PhysicsScore(events, data.response_geometry) if stage.produces == RESPONSE else None
-
-    def score(model: Model) -> Mapping[str, float]:
-        device = next(model.parameters()).device
-        with torch.no_grad():
-            drawn = model.sample(noise.to(device), features.to(device)).cpu()
-            if physics is None:
-                return {"score": binned_distance(truth, drawn, features[:, 0])}
-            response = stage.project(stage.restored(stage.physical(drawn, seen), element), conditions)
-        return physics.score(events.with_response(response.numpy()))
-
-    return score
-
-
-def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8) -> float:
-    """Mean Wasserstein-1 distance of each column in standard deviations of the truth, in equal bins of a feature."""
-    distances = [
-        (drawn[rows].sort(0).values - truth[rows].sort(0).values).abs().mean(0) / truth[rows].std(0).clamp(min=1e-12)
-        for rows in feature.argsort().chunk(bins)
-    ]
-    return float(torch.stack(distances).mean())
 
 
 def kept_symmetries(recipe: Recipe, surrogate: Surrogate, data: Data, most: int = 2000) -> dict[str, Any]:

@@ -139,6 +139,10 @@ class Model(nn.Module, ABC):
     def turns(self) -> tuple[Turn, ...]:
         """The turns of one round of training, in order; empty where nothing is trained."""
 
+    def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """How badly the model describes other events, where its loss tells that: minus a mean log-likelihood; else None."""
+        return None
+
     @abstractmethod
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """Transformed response `(n, d)` for noise `(n, noise_size)` and features `(n, c)`; uses only ONNX operations."""

@@ -91,6 +91,10 @@ class Flow(Model):
         """One turn: maximum likelihood."""
         return (Turn("flow", tuple(self.parameters()), self.optimiser, self.loss),)
 
+    def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The loss."""
+        return self.loss(batch, generator)
+
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood per number of the response."""
         return -weighted_mean(self.log_prob(batch.response, batch.conditions), batch.weights) / self.noise_size

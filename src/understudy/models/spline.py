@@ -101,6 +101,10 @@ class SplineFlow(Model):
         """One turn: maximum likelihood."""
         return (Turn("flow", tuple(self.parameters()), self.optimiser, self.loss),)
 
+    def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The loss."""
+        return self.loss(batch, generator)
+
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood."""
         return -weighted_mean(self.log_prob(self.spread(batch.response, generator), batch.conditions), batch.weights)

@@ -1,0 +1,59 @@
+"""How good the weights of a checkpoint are: on validation events alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from understudy.build import target_of
+from understudy.models.base import Batch, Model
+from understudy.splits import Data
+from understudy.surrogate import RESPONSE, Stage, as_tensors
+from understudy.training.session import Score
+from understudy.validation.score import PhysicsScore
+
+
+def stage_score(stage: Stage, data: Data, seed: int) -> Score:
+    """What is minimised over checkpoints of a stage's model, on the validation events at their own conditions.
+
+    Of the response it is the physics score, the same noise for all; of a derived condition minus the log-likelihood where the
+    model has one, else the distance in bins of the first feature.
+    """
+    events = data.validation
+    conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
+    noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
+    element, seen = stage.canonical(conditions)
+    features = stage.encoder(seen)
+    truth = stage.transforms(stage.turned(target_of(stage, events), element), seen)
+    validation = Batch(truth, features, None if events.weights is None else torch.tensor(events.weights / events.weights.mean()))
+    physics = PhysicsScore(events, data.response_geometry) if stage.produces == RESPONSE else None
+
+    def score(model: Model) -> Mapping[str, float]:
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            misfit = None if physics else model.misfit(validation, torch.Generator().manual_seed(seed))
+            if misfit is not None:
+                return {"score": float(misfit)}
+            drawn = model.sample(noise.to(device), features.to(device)).cpu()
+            if physics is None:
+                return {"score": binned_distance(truth, drawn, features[:, 0])}
+            response = stage.project(stage.restored(stage.physical(drawn, seen), element), conditions)
+        return physics.score(events.with_response(response.numpy()))
+
+    return score
+
+
+def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8) -> float:
+    """Mean Wasserstein-1 distance of each column in standard deviations of the truth, in equal bins of a feature."""
+    distances = [
+        (drawn[rows].sort(0).values - truth[rows].sort(0).values).abs().mean(0) / _spread(truth[rows], truth)
+        for rows in feature.argsort().chunk(bins)
+    ]
+    return float(torch.stack(distances).mean())
+
+
+def _spread(some: Tensor, all_of_them: Tensor) -> Tensor:
+    """Standard deviations of `some`, at least a tenth of those of all: a bin whose events are all alike says little."""
+    return torch.maximum(some.std(0), 0.1 * all_of_them.std(0)).clamp(min=1e-12)
