@@ -4,7 +4,9 @@
 
 Players, losses and rates are those with which pidgan's authors train their model of the LHCb RICH: `BceGAN` with label
 smoothing 0.01 and injected noise 0.02, `ResGenerator` and `ResDiscriminator` of ten hidden layers with 128 units, 64 latent
-numbers, RMSprop at 4e-4 and 5e-4; the batch is 256 in place of 2048, since there are thousands of showers and not millions.
+numbers, RMSprop at 4e-4 and 5e-4; the batch is 256 in place of 2048, since there are thousands of showers and not millions. Above 100
+cells the rates of a discriminator with a sigmoid, and its generator's, are lower by 100 over the cells: with 900, the authors'
+rates drive it into saturation in the first epoch, and nothing is learned any more.
 `--algorithm WGAN_GP` takes pidgan's Wasserstein GAN with its own penalty. Logarithms of the cells are brought to normal
 scores, one by one, by scikit-learn's QuantileTransformer, as pidgan's users do. Twenty times in the training the one-dimensional
 Wasserstein distances of cells and of the energy sum are measured on the validation events, and the best generator is kept.
@@ -30,6 +32,9 @@ from pidgan.players.generators import ResGenerator
 from sklearn.preprocessing import QuantileTransformer
 
 CHECKS = 20
+RATES = (4e-4, 5e-4)
+"""Of generator and discriminator."""
+FEW_CELLS = 100
 OWN: dict[str, dict[str, float]] = {"BceGAN": {"label_smoothing": 0.01, "injected_noise_stddev": 0.02}}
 """Arguments of the algorithms beside their defaults."""
 
@@ -40,12 +45,14 @@ def build(cells: int, options: argparse.Namespace) -> Any:
     """Generator, discriminator and their game, compiled."""
     sizes = {"num_hidden_layers": options.layers, "mlp_hidden_units": options.hidden}
     generator = ResGenerator(output_dim=cells, latent_dim=options.latent, output_activation=None, name="generator", **sizes)
-    activation = "linear" if options.algorithm.startswith(("W", "Cramer")) else "sigmoid"
+    linear = options.algorithm.startswith(("W", "Cramer"))
+    activation = "linear" if linear else "sigmoid"
+    generator_rate, critic_rate = (rate * (1.0 if linear else min(1.0, FEW_CELLS / cells)) for rate in RATES)
     critic = ResDiscriminator(output_dim=1, output_activation=activation, name="discriminator", **sizes)
     gan = getattr(algorithms, options.algorithm)(generator, critic, **OWN.get(options.algorithm, {}))
     gan.compile(
-        generator_optimizer=keras.optimizers.RMSprop(options.generator_lr),
-        discriminator_optimizer=keras.optimizers.RMSprop(options.discriminator_lr),
+        generator_optimizer=keras.optimizers.RMSprop(options.generator_lr or generator_rate),
+        discriminator_optimizer=keras.optimizers.RMSprop(options.discriminator_lr or critic_rate),
     )
     return gan
 
@@ -100,8 +107,8 @@ def main() -> None:
     options.add_argument("--hidden", type=int, default=128)
     options.add_argument("--latent", type=int, default=64)
     options.add_argument("--batch", type=int, default=256)
-    options.add_argument("--generator-lr", type=float, default=4e-4)
-    options.add_argument("--discriminator-lr", type=float, default=5e-4)
+    options.add_argument("--generator-lr", type=float)
+    options.add_argument("--discriminator-lr", type=float)
     chosen = options.parse_args()
     keras.utils.set_random_seed(chosen.seed)
     known, generator = Known.read(chosen.split), np.random.default_rng(chosen.seed)
