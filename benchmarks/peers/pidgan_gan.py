@@ -4,12 +4,12 @@
 
 Players, losses and rates are those with which pidgan's authors train their model of the LHCb RICH: `BceGAN` with label
 smoothing 0.01 and injected noise 0.02, `ResGenerator` and `ResDiscriminator` of ten hidden layers with 128 units, 64 latent
-numbers, RMSprop at 4e-4 and 5e-4; the batch is 256 in place of 2048, since there are thousands of showers and not millions. Above 100
-cells the rates of a discriminator with a sigmoid, and its generator's, are lower by 100 over the cells: with 900, the authors'
-rates drive it into saturation in the first epoch, and nothing is learned any more.
-`--algorithm WGAN_GP` takes pidgan's Wasserstein GAN with its own penalty. Logarithms of the cells are brought to normal
-scores, one by one, by scikit-learn's QuantileTransformer, as pidgan's users do. Twenty times in the training the one-dimensional
-Wasserstein distances of cells and of the energy sum are measured on the validation events, and the best generator is kept.
+numbers, RMSprop at 4e-4 and 5e-4; the batch is 256 in place of 2048, since there are thousands of showers and not millions.
+Above 100 cells the rates of a discriminator with a sigmoid, and its generator's, are lower by 100 over the cells: with 900,
+the authors' rates drive it into saturation in the first epoch, and nothing is learned any more. `--algorithm WGAN_GP` takes
+pidgan's Wasserstein GAN with its own penalty. Logarithms of the cells are brought to normal scores, one by one, by
+scikit-learn's QuantileTransformer, as pidgan's users do. Twenty times in the training the one-dimensional Wasserstein
+distances of cells and of the energy sum are measured on the validation events, and the best generator is kept.
 
 TensorFlow reads its number of threads from the environment: TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1, as the driver
 sets them.
