@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from understudy.calibrations.base import Description
 from understudy.calibrations.columns import Columns
-from understudy.calibrations.showers import Showers, is_shower
+from understudy.calibrations.showers import Showers, held_above, is_shower
 from understudy.calibrations.transport import Transport
 from understudy.calibrations.transported import TRAINING, Transported
 from understudy.geometry import Calorimeter
@@ -34,6 +34,8 @@ class Moments(Transported):
         energy: name of the condition that is the incident energy, or None.
         floor: read-out threshold of the cells [MeV], or None.
         rng: draws the initial weights.
+        held: energy [MeV] up to which cells keep what they have, where it is above the threshold: the spectrum of fainter cells
+            then stays, and the others take all of the change.
         moments: of a calorimeter `total_energy`, `layer_energies`, `barycentre`, `width`, `correlation`, `containment`; of any
             other response its columns. All that there are if None.
         layers: whose shapes are moved; all if None.
@@ -55,6 +57,7 @@ class Moments(Transported):
         energy: Given[str | None] = None,
         floor: Given[Tensor | None] = None,
         rng: Given[torch.Generator | None] = None,
+        held: NonNegativeFloat = 0.0,
         moments: list[str] | None = None,
         layers: list[str] | None = None,
         radii: Annotated[list[PositiveFloat], Field(min_length=1)] | None = None,
@@ -65,7 +68,7 @@ class Moments(Transported):
     ) -> None:
         description: Description
         if geometry is not None and is_shower(geometry, sum(b.width for b in blocks)):
-            description = Showers(geometry, moments, layers, radii, energy, floor, "moments")
+            description = Showers(geometry, moments, layers, radii, energy, held_above(floor, held), "moments")
         elif layers is not None or radii is not None:
             raise ValueError("moments: the response is no calorimeter's, so it has no layers and radii; leave these keys out")
         else:

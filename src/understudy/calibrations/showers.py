@@ -153,6 +153,13 @@ class Showers(Description):
         return list(torch.split(self.floor, self.parts))
 
 
+def held_above(floor: Tensor | None, held: float) -> Tensor | None:
+    """The threshold of the cells, raised to `held` [MeV]; None where neither is above zero."""
+    if not held:
+        return floor
+    return torch.tensor([held]) if floor is None else floor.clamp(min=held)
+
+
 def available(geometry: Calorimeter, layers: Sequence[str]) -> list[str]:
     """Of `MOMENTS`, those that a geometry and these of its layers have."""
     shapes = {shape for name in layers for shape in shapes_of(geometry.layer(name))}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from understudy.calibrations.showers import Showers, is_shower
+from understudy.calibrations.showers import Showers, held_above, is_shower
 from understudy.calibrations.transport import Transport
 from understudy.calibrations.transported import TRAINING, Transported
 from understudy.geometry import Calorimeter
@@ -28,6 +28,8 @@ class TotalEnergy(Transported):
         energy: name of the condition that is the incident energy, or None.
         floor: read-out threshold of the cells [MeV], or None. Of a cell that is hit, what lies above it is scaled.
         rng: draws the initial weights.
+        held: energy [MeV] up to which cells keep what they have, where it is above the threshold: the spectrum of fainter cells
+            then stays, and the others take all of the change.
         hidden_layers: of the network.
         width: neurons in each of them.
         bins: of the spline.
@@ -45,6 +47,7 @@ class TotalEnergy(Transported):
         energy: Given[str | None] = None,
         floor: Given[Tensor | None] = None,
         rng: Given[torch.Generator | None] = None,
+        held: NonNegativeFloat = 0.0,
         hidden_layers: PositiveInt = 2,
         width: PositiveInt = 48,
         bins: Annotated[int, Field(ge=2, le=100)] = 12,
@@ -55,6 +58,6 @@ class TotalEnergy(Transported):
                 "total-energy: the response is no calorimeter's and has no total energy; it has"
                 f" {', '.join(b.name for b in blocks)}: use 'moments', or name its geometry in the recipe"
             )
-        description = Showers(geometry, ["total_energy"], energy=energy, floor=floor, who="total-energy")
+        description = Showers(geometry, ["total_energy"], energy=energy, floor=held_above(floor, held), who="total-energy")
         transport = Transport(feature_size=feature_size, response_size=1, layers=hidden_layers, width=width, bins=bins, rng=rng)
         super().__init__(description, transport, training, feature_size)
