@@ -33,7 +33,7 @@ from understudy.transforms.functions import LARGEST_EXPONENT
 from understudy.transforms.imputation import Draws, below, precision_of, sweep
 from understudy.transforms.moments import mean_and_scale
 from understudy.transforms.over_threshold import SQUARINGS
-from understudy.transforms.residual_tables import BINS, KNOTS, Sharing, interpolated, place, solved
+from understudy.transforms.residual_tables import BINS, ROW, Sharing, interpolated, place, solved
 
 ATOM = 0.005
 """Fraction of equal lowest values from which on a column without a threshold is empty there."""
@@ -131,7 +131,7 @@ class ConditionalMarginals(Transform):
         self.register_buffer("scale", least)
         self.register_buffer("atom", torch.zeros(columns, dtype=torch.bool))
         self.register_buffer("constant", torch.zeros(columns, dtype=torch.bool))
-        self.register_buffer("table", torch.zeros(energy_bins, self.groups * BINS * KNOTS))
+        self.register_buffer("table", torch.zeros(energy_bins, self.groups * BINS * ROW))
         self.register_buffer("centres", torch.zeros(energy_bins))
         self.register_buffer("precision", torch.empty(0))
 
@@ -244,9 +244,9 @@ class ConditionalMarginals(Transform):
         self._keep(precision=precision_of(z, weights))
 
     def _tables_at(self, features: Tensor) -> Tensor:
-        """Each event's tables `(n, groups * BINS * KNOTS)`, linear between the centres of the bins of the first feature.
+        """Each event's tables `(n, groups * BINS * ROW)`, linear between the centres of the bins of the first feature.
 
-        With one bin, those of all events `(groups * BINS * KNOTS,)`.
+        With one bin, those of all events `(groups * BINS * ROW,)`.
         """
         first, centres = features[:, :1], self.centres
         if len(centres) == 1:
@@ -268,8 +268,8 @@ class ConditionalMarginals(Transform):
             rows = slice(start, start + AT_ONCE)
             mean, spread, limit = self._located(features[rows])
             table, (row, towards) = self._tables_at(features[rows]), self._placed(limit)
-            seen = solved(table, row, towards, (y[rows] - mean) / spread)
-            bound[rows] = solved(table, row, towards, (EMPTY - JUST - mean) / spread)
+            seen = solved(table, row, towards, limit, (y[rows] - mean) / spread)
+            bound[rows] = solved(table, row, towards, limit, (EMPTY - JUST - mean) / spread)
             z[rows] = torch.where(empty[rows], below(bound[rows], draws(rows, y.shape[1], 0)), seen)
         return z, bound, empty
 
@@ -285,4 +285,4 @@ class ConditionalMarginals(Transform):
         features = self.encoder(conditions)
         mean, spread, limit = self._located(features)
         row, towards = self._placed(limit)
-        return self._unscored(mean + spread * interpolated(self._tables_at(features), row, towards, response))
+        return self._unscored(mean + spread * interpolated(self._tables_at(features), row, towards, limit, response))
