@@ -28,12 +28,13 @@ from understudy.registry import Given, register
 from understudy.schema import Schema
 from understudy.transforms.base import PIECE, Progress, Tensors, Transform, part_of, silent
 from understudy.transforms.censored import EMPTY, learn, located
+from understudy.transforms.censored_correlation import censored_correlation, pair_kinds
 from understudy.transforms.features import FeatureEncoder
 from understudy.transforms.functions import LARGEST_EXPONENT
 from understudy.transforms.imputation import Draws, below, precision_of, sweep
 from understudy.transforms.moments import mean_and_scale
 from understudy.transforms.over_threshold import SQUARINGS
-from understudy.transforms.residual_tables import BINS, ROW, Sharing, interpolated, place, solved
+from understudy.transforms.residual_tables import BINS, CAP, ROW, Sharing, interpolated, place, solved
 
 ATOM = 0.005
 """Fraction of equal lowest values from which on a column without a threshold is empty there."""
@@ -41,7 +42,7 @@ JUST = 2e-4
 """Empty cells lie at least so far below `EMPTY`, others above it: rounding must not take a cell across."""
 FARTHEST_BELOW = -20.0
 """Where a column that is always empty comes out, if empty columns are not rectified: below all others."""
-NEVER_EMPTY = 20.0
+NEVER_EMPTY = CAP
 """Where a column that is never empty has its limit."""
 MOST = 20_000
 """Events that tables and correlations are learned from at most; of more, evenly spaced ones."""
@@ -237,11 +238,14 @@ class ConditionalMarginals(Transform):
 
     def _fit_correlations(self, features: Tensor, y: Tensor, weights: Tensor | None, draws: Draws, progress: Progress) -> None:
         z, bound, empty = self._scores(features, y, draws)
-        for turn in range(1, self.impute + 1):
-            self._keep(precision=precision_of(z, weights))
-            told = functools.partial(part_of, progress, turn - 1, self.impute)
+        kinds = pair_kinds(y.shape[1], self.geometry)
+        correlation = censored_correlation(z, bound, empty, self.atom & ~self.constant, weights, kinds)
+        self._keep(precision=torch.linalg.inv(correlation))
+        for turn in range(1, 2 * self.impute + 1):
+            if turn > self.impute:
+                self._keep(precision=precision_of(z, weights))
+            told = functools.partial(part_of, progress, turn - 1, 2 * self.impute)
             z = sweep(z, bound, empty, self.precision, draws, turn, told)
-        self._keep(precision=precision_of(z, weights))
 
     def _tables_at(self, features: Tensor) -> Tensor:
         """Each event's tables `(n, groups * BINS * ROW)`, linear between the centres of the bins of the first feature.

@@ -4,7 +4,8 @@ A residual $r = (y - \mu)/\sigma$ is standard normal if a cell is as the network
 
 $$u = r + \bar b, \qquad t = z + \bar b + \delta, \qquad \bar b = \min(b, 4),$$
 
-cells are empty where $u \le 0$. What they really do is read from the training sample, in bins of $b$ and of the first feature:
+cells are empty where $t \le 0$, and then $r = t - b$. What they really do is read from the training sample, in bins of $b$ and
+of the first feature:
 $\delta$ such that as many cells have $t > 0$ as are not empty, and then the function $U(t)$ which gives $u$ the distribution
 that it has, $P(u > U(t')) = P(t > t')$ for all $t'$. Cells of a bin differ in $b$; their distributions of $t$ are added up. So a
 cell is empty as often as it should, and the faintest cells, just above their threshold, have the spectrum that they should.
@@ -36,6 +37,8 @@ ROW = KNOTS + 1
 """Numbers of a table: $U$ at the knots, and $\\delta$."""
 CAP = 4.0
 """$b$ from which on a cell counts as never empty."""
+DEEPEST = -8.0
+"""$b$ below which a cell counts as no less often hit."""
 MOST_SHIFTED = 3.0
 """Largest $|\\delta|$."""
 BINS = 32
@@ -54,6 +57,8 @@ SPAN = 0.7
 LEAST_SLOPE = 0.2
 RISE = 1e-5
 """Of $U$ from knot to knot at least, over the distance of the knots."""
+TINY = 1e-6
+"""The least $t$ of a cell that is not empty."""
 AT = FIRST * np.arange(KNOTS) ** 2.0
 """Where the knots are."""
 BELIEVED = np.concatenate([AT, [0.0]])
@@ -90,13 +95,13 @@ def interpolated(table: Tensor, row: Tensor, towards: Tensor, limit: Tensor, z: 
     """
     start = row * float(ROW)
     shift = limit.clamp(max=CAP)
-    t = z + shift + _between(table, (start + float(KNOTS)).long(), ROW, towards)
+    t = z + limit.clamp(DEEPEST, CAP) + _between(table, (start + float(KNOTS)).long(), ROW, towards)
     above = t.clamp(min=0.0)
     knot = (above * (1 / FIRST)).sqrt().clamp(max=KNOTS - 2.0).floor()
     along = (above - FIRST * knot * knot) / (FIRST * (2 * knot + 1))
     first = (start + knot).long()
     lower, upper = _between(table, first, ROW, towards), _between(table[..., 1:], first, ROW, towards)
-    return lower + (upper - lower) * along + (t - above) - shift
+    return lower + (upper - lower) * along + (t - above) - torch.where(t < 0, limit, shift)
 
 
 def _between(table: Tensor, index: Tensor, next_row: int, towards: Tensor) -> Tensor:
@@ -116,14 +121,13 @@ def solved(table: Tensor, row: Tensor, towards: Tensor, limit: Tensor, residual:
     number = row.long()
     known = torch.lerp(rows[events, number], rows[events, number + 1], towards[:, :, None])
     heights, offset = known[:, :, :KNOTS].contiguous(), known[:, :, KNOTS]
-    shift = limit.clamp(max=CAP)
-    u = residual + shift
-    above = torch.maximum(u, heights[:, :, 0])
+    under = residual + limit - heights[:, :, 0]
+    above = torch.maximum(residual + limit.clamp(max=CAP), heights[:, :, 0])
     knot = (torch.searchsorted(heights, above[:, :, None].contiguous()) - 1).clamp(0, KNOTS - 2)
     at, after = heights.gather(2, knot).squeeze(2), heights.gather(2, knot + 1).squeeze(2)
-    whole = knot.squeeze(2).to(u.dtype)
-    t = FIRST * whole * whole + (above - at) / (after - at) * (FIRST * (2 * whole + 1)) + (u - above)
-    return t - shift - offset
+    whole = knot.squeeze(2).to(residual.dtype)
+    t = FIRST * whole * whole + (above - at) / (after - at) * (FIRST * (2 * whole + 1))
+    return torch.where(under < 0, under, t.clamp(min=TINY)) - limit.clamp(DEEPEST, CAP) - offset
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class Residuals:
         whole, held = float(self.weights.sum()), float(self.weights[hit].sum())
         if hit.sum() < FEWEST or not 0 < held <= whole:
             return None
-        chance = _exceeding(shift, self.weights, whole)
+        chance = _exceeding(np.maximum(shift, DEEPEST), self.weights, whole)
         limited = held < whole * (1 - 1e-9)
         offset = _offset(chance, held / whole) if limited else 0.0
         u = self.residual[hit] + shift[hit]
@@ -202,8 +206,7 @@ def _heights(above: Array, passed: Array, u: Array, held: float, limited: bool) 
     slope = max((at(edge) - at(float(np.interp(inner, AT, above)))) / max(high - inner, FIRST), LEAST_SLOPE)
     found = np.where(high < AT, at(edge) + slope * (AT - high), found)
     if limited:
-        found[0] = 0.0
-        found = np.maximum(found, 0.0)
+        found[0] = min(0.0, u[-1])
     elif above[0] > held - edge:
         low = where(held - edge)
         slope = max((float(np.interp(low + SPAN, AT, found)) - at(held - edge)) / SPAN, LEAST_SLOPE)
