@@ -16,6 +16,10 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
     for stage in data["stages"]:
         if stage["model"]["kind"] != "library":
             stage["training"] = {"epochs": 2, "batch_size": 50, "score_every": 1}
+        for transform in (t for t in stage.get("transforms", []) if t["kind"] == "conditional-marginals"):
+            transform.update({"epochs": 2, "layers": 1, "width": 8, "impute": 1})
+        for calibration in stage.get("calibration", []):
+            calibration["training"] = {"epochs": 1, "batch_size": 100, "score_every": 1}
         if stage["model"].get("warm_up"):
             stage["model"]["warm_up"] = 1
         for network in (stage["model"].get(part) for part in ("generator", "critic", "network")):
