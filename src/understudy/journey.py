@@ -106,7 +106,7 @@ def run(
     report = validate(recipe, trained, split, place, graphs, console)
     data_used = {"name": split.name, "sha256": split.digest}
     with console.step("Writing the bundle"):
-        bundle = write_bundle(place.path / "bundle", trained.surrogate, recipe, graphs, report.metrics, data_used)
+        bundle = write_bundle(place.path / "bundle", trained.surrogate, recipe, graphs, report.metrics, data_used, split.train)
     place.finish(data=data_used, training=trained.training)
     return Run(place.path, recipe, trained.surrogate, report, bundle)
 
@@ -158,7 +158,7 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
         baseline = Surrogate(schema, [stage], geometry, domain)
     parameters = sum(p.numel() for p in surrogate.parameters())
     facts = {"minutes": seconds / 60, "device": device, "parameters": parameters}
-    write_trained(place.path / "checkpoints", surrogate, facts)
+    write_trained(place.path / "checkpoints", surrogate, facts, data.train)
     return Trained(surrogate, baseline, facts, history[RESPONSE])
 
 

@@ -12,7 +12,7 @@ from understudy import geometry as geometries
 from understudy import seeds, storage
 from understudy.build import build_geometry, build_preparation, validation_settings
 from understudy.console import Console
-from understudy.deployment.bundle import load_bundle, read_trained, write_bundle
+from understudy.deployment.bundle import load_bundle, read_asked, read_trained, write_bundle
 from understudy.deployment.export import export_graphs
 from understudy.events import Events
 from understudy.files import make_directory
@@ -122,7 +122,8 @@ def export_run(run: Path, out: Path | None = None, *, console: Console) -> Path:
     surrogate, recipe, metrics = read_trained(run)
     with console.step("Exporting to ONNX"), tempfile.TemporaryDirectory() as folder:
         graphs = export_graphs(surrogate, Path(folder))
-        return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics, read_manifest(run).get("data"))
+        data, asked = read_manifest(run).get("data"), read_asked(run, surrogate)
+        return write_bundle(out or run / "bundle", surrogate, recipe, graphs, metrics, data, asked)
 
 
 def sample_bundle(

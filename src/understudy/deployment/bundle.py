@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
 from understudy import seeds
@@ -34,6 +35,10 @@ from understudy.versions import versions
 
 WEIGHTS = "weights.safetensors"
 TRAINED = "surrogate.safetensors"
+ASKED = "conditions.safetensors"
+"""Training conditions beside a trained surrogate, at which its graphs are compared with it."""
+COMPARED = 2000
+"""Events whose answers are compared."""
 NEEDS = "needs"
 """Folder of a bundle, or of a run, with what it needs: a bundle is whole without the runs that it was made from."""
 
@@ -45,6 +50,7 @@ def write_bundle(
     graphs: Sequence[Graph],
     metrics: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    asked: Events | None = None,
 ) -> Path:
     """Write a bundle, after checking that the graphs give what torch gives.
 
@@ -55,12 +61,15 @@ def write_bundle(
         graphs: its exported graphs.
         metrics: the validation's metrics, if there was one.
         data: `name` and `sha256` of the events that it was trained on. A run that needs it is then refused on other ones.
+        asked: events at whose given conditions graphs and torch are compared, `COMPARED` of them; drawn uniformly over the domain
+            if None, where a momentum, say, may belong to no energy that was ever seen.
 
     Raises:
         ParityError: the exported graph differs from torch.
     """
     generator = seeds.generator(recipe.seed, "parity")
-    parity = check_parity(surrogate, Session(graphs[0].path), _drawn(surrogate, 2000, generator), generator)
+    conditions = _drawn(surrogate, COMPARED, generator) if asked is None else compared(asked)
+    parity = check_parity(surrogate, Session(graphs[0].path), conditions, generator)
     with atomic_directory(directory) as partial:
         for graph in graphs:
             shutil.copyfile(graph.path, partial / graph.path.name)
@@ -86,6 +95,13 @@ def write_bundle(
         }
         write_json(partial / MANIFEST, manifest)
     return directory
+
+
+def compared(events: Events) -> Events:
+    """The given conditions of `COMPARED` events, evenly spaced; of fewer ones again and again, with other noise."""
+    names = [b.name for b in events.schema.given]
+    rows = np.linspace(0, len(events) - 1, COMPARED).round().astype(int) if len(events) > COMPARED else np.arange(COMPARED)
+    return Events(Schema(events.schema.given), {name: events.conditions[name][rows % len(events)] for name in names})
 
 
 def _drawn(surrogate: Surrogate, n: int, generator: np.random.Generator) -> Events:
@@ -117,10 +133,12 @@ def rebuild(folder: Path, manifest: Mapping[str, Any], weights: Path) -> Surroga
     return surrogate.eval()
 
 
-def write_trained(folder: Path, surrogate: Surrogate, training: Mapping[str, Any]) -> None:
-    """Keep a trained surrogate among a run's checkpoints, so that it can be exported later."""
+def write_trained(folder: Path, surrogate: Surrogate, training: Mapping[str, Any], events: Events) -> None:
+    """Keep a trained surrogate among a run's checkpoints, with some of its training conditions, so that it can be exported later."""
     with atomic_path(folder / TRAINED) as partial:
         save_weights(surrogate, partial)
+    with atomic_path(folder / ASKED) as partial:
+        save_file({k: torch.tensor(np.asarray(v)) for k, v in compared(events).conditions.items()}, partial)
     write_json(
         folder / "surrogate.json", {**description(surrogate), "sha256": sha256(folder / TRAINED), "training": dict(training)}
     )
@@ -143,6 +161,15 @@ def read_trained(run: Path) -> tuple[Surrogate, Recipe, dict[str, Any] | None]:
     metrics = run / "report" / "metrics.json"
     judged = read_json(metrics) if metrics.is_file() else None
     return rebuild(run, manifest, weights), Recipe.load(run / "recipe.yaml"), judged
+
+
+def read_asked(run: Path, surrogate: Surrogate) -> Events | None:
+    """The training conditions kept by `write_trained`; None where an earlier version kept none."""
+    kept = run / "checkpoints" / ASKED
+    if not kept.is_file():
+        return None
+    found = load_file(kept)
+    return Events(Schema(surrogate.schema.given), {name: values.numpy() for name, values in found.items()}, where=str(kept))
 
 
 def load_bundle(

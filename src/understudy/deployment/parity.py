@@ -20,7 +20,7 @@ from torch import Tensor
 from understudy.deployment.runtime import Session
 from understudy.events import Events
 from understudy.schema import Array, Schema
-from understudy.surrogate import Surrogate, as_tensors
+from understudy.surrogate import Stage, Surrogate, as_tensors
 from understudy.transforms.base import Tensors
 
 TOLERANCE = 1e-5
@@ -28,6 +28,10 @@ NOISE_STEP = 3e-6
 """An engine's rounding may be that of noise which is larger or smaller by this part; some tens of float32's resolution."""
 DRAWN_STEP = 5e-5
 """Relative rounding of a condition that a stage before has drawn, from features that may be far outside."""
+DIRECTIONS = 8
+"""Times that numbers are moved at random, which tells how far rounding moves what calibrations make of them."""
+DEVIATIONS = 5.0
+"""So many standard deviations of that are allowed: some ten million numbers are compared."""
 TOGETHER = 1e-4
 """The sum of all absolute differences may be this part of the sum of all numbers."""
 
@@ -107,8 +111,7 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
 
     Each number of the last model moves by the tolerance, relative to itself or to its root mean square over the events: the
     rounding of a sum goes with its terms. Deep convolutions, sums of sums of thousands of terms, say how much more they need
-    (`rounding`). What calibrations take moves by `NOISE_STEP`, each number up or down at random: the shape of a shower changes.
-    Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by `NOISE_STEP`:
+    (`rounding`). What calibrations make of rounding is in `_shaken`. Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by `NOISE_STEP`:
     such a stage can be steep.
     """
     here = surrogate.before_projections(noise, conditions)
@@ -119,18 +122,41 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
     allowed = max(float(getattr(module, "rounding", TOLERANCE)) for module in stage.model.modules())
     step = allowed * torch.maximum(drawn.abs(), drawn.square().mean(0, keepdim=True).sqrt())
     physical = [stage.physical(drawn + sign * step, seen) for sign in (1.0, -1.0)]
-    if len(stage.calibrations):
-        plain = stage.physical(drawn, seen)
-        signs = 2.0 * torch.randint(2, plain.shape, generator=torch.Generator().manual_seed(0)) - 1.0
-        physical += [plain * (1.0 + sign * NOISE_STEP * signs) for sign in (1.0, -1.0)]
     moved = [stage.restored(stage.calibrated(values, features, seen), element) for values in physical]
     if len(surrogate.stages) > 1:
         for sign in (1.0, -1.0):
             moved.append(surrogate.before_projections((1.0 + sign * NOISE_STEP) * noise, conditions))
             other = {k: v if k in conditions else (1.0 + sign * DRAWN_STEP) * v for k, v in known.items()}
             moved.append(stage.before_projections(rest, other))
-    farthest: Array = torch.stack([(values - here).abs() for values in moved]).amax(0).numpy()
-    return farthest
+    farthest = torch.stack([(values - here).abs() for values in moved]).amax(0)
+    if len(stage.calibrations):
+        farthest = torch.maximum(farthest, _shaken(stage, drawn, step, features, seen, element))
+    found: Array = farthest.numpy()
+    return found
+
+
+def _shaken(stage: Stage, drawn: Tensor, step: Tensor, features: Tensor, seen: Tensors, element: Tensor | None) -> Tensor:
+    """How far calibrated responses move, `(n, d)`, when numbers move up or down at random: `DEVIATIONS` standard deviations.
+
+    Calibrations answer to the shape of a shower, which moves little where all numbers go the same way. What the model has drawn
+    moves by `step` `(n, d)`; the responses and the features `(n, c)` that calibrations take move by `NOISE_STEP`.
+    """
+    plain, rng = stage.physical(drawn, seen), torch.Generator().manual_seed(0)
+    here, squares = stage.calibrated(plain, features, seen), torch.zeros_like(plain)
+    for _ in range(DIRECTIONS):
+        up, way, along = (_signs(values, rng) for values in (drawn, plain, features))
+        for values, told in (
+            (stage.physical(drawn + step * up, seen), features),
+            (plain * (1.0 + NOISE_STEP * way), features),
+            (plain, features + NOISE_STEP * along * (1.0 + features.abs())),
+        ):
+            squares += (stage.calibrated(values, told, seen) - here).square() / DIRECTIONS
+    return stage.restored(DEVIATIONS * squares.sqrt(), element)
+
+
+def _signs(values: Tensor, rng: torch.Generator) -> Tensor:
+    """One or minus one at random, of the shape of `values`."""
+    return 2.0 * torch.randint(2, values.shape, generator=rng).to(values) - 1.0
 
 
 def _scale(schema: Schema, packed: Array) -> Array:
