@@ -6,6 +6,8 @@ Each block of conditions is encoded by name:
 `standardise`    $(x - \mu)/\sigma$ of each component
 `log`            $\ln x$, then standardised; values must be positive
 `log1p:S`        $\ln(1 + x/S)$, then standardised; anything below zero counts as zero
+`layers:S,E`     energies of layers: $\ln(1 + x_l/S)$, shares $x_l / \sum_j x_j$, and the response to the incident energy
+                 (the condition `E`) less one, times $\sqrt{E/\mathrm{GeV}}$; all standardised
 `raw`            as it is
 `one-hot:K`      a categorical block with the categories $0 \ldots K - 1$; any other category gives zeros
 `periodic`       $\sin 2\pi x/P$ and $\cos 2\pi x/P$; the period $P$ is the block's own, or `periodic:P`
@@ -106,7 +108,10 @@ class FeatureEncoder(Fitted):
         return exact.to(torch.float32)
 
     def _values(self, conditions: Tensors) -> list[Tensor]:
-        return [condition(conditions, e.block.name).to(self.mean) for e in self.encodings]
+        return [
+            torch.cat([condition(conditions, name).to(self.mean) for name in (e.block.name, e.beside) if name is not None], 1)
+            for e in self.encodings
+        ]
 
     def _columns(self, values: list[Tensor]) -> Tensor:
         return torch.cat([e._columns(v, self.floor[i]) for i, (e, v) in enumerate(zip(self.encodings, values, strict=True))], 1)
@@ -124,7 +129,13 @@ def _encoding(name: str, spec: str, schema: Schema) -> Encoding:
             f"the condition {name!r} is {known[name].kind} and cannot be encoded by {kind!r}; "
             + ("leave it out" if known[name].kind == "jagged" else "choose box-cox:SHIFT or raw")
         )
-    return ENCODINGS[kind](known[name], argument.strip())
+    encoding = ENCODINGS[kind](known[name], argument.strip())
+    if encoding.beside is not None and (encoding.beside not in known or known[encoding.beside].width != 1):
+        raise ValueError(
+            f"{spec!r} of {name!r} compares it with one number per event, but {encoding.beside!r} is none; these events have"
+            f" {', '.join(b.name for b in schema.conditions if b.width == 1) or 'none'}"
+        )
+    return encoding
 
 
 def _floor(encoding: Encoding, values: Tensor, weights: Tensor | None) -> Tensor:

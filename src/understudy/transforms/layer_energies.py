@@ -5,7 +5,8 @@ With $E_0 \ldots E_{N-1}$ the energies of the layers and $r$ the one that holds 
 $$y_0 = \ln \frac{\sum_j E_j}{E_\mathrm{inc}}, \qquad y_l = \ln \frac{E_l}{t_l} \quad (l \ne r),$$
 
 with $t_l$ the threshold that a cell of the layer has to pass. An empty layer has $y_l = -1$, well below the others, which
-start at 0: a density with an atom there is recognised by whoever fits it. Layer $r$ is what the others leave of the sum.
+start at 0: a density with an atom there is recognised by whoever fits it. Layer $r$ is what the others leave of the sum;
+where it is empty, the sum is that of the others and tells nothing new: $y_0$ is then an atom as well, one below all others.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class LayerEnergies(Transform):
 
     rest: Tensor
     least: Tensor
+    lowest: Tensor
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class LayerEnergies(Transform):
         self.names = names
         self.register_buffer("least", torch.tensor([float(each[n]) for n in names], dtype=torch.float64), persistent=False)
         self.register_buffer("rest", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("lowest", torch.zeros((), dtype=torch.float64))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         if response.shape[1] != len(self.names):
@@ -76,10 +79,17 @@ class LayerEnergies(Transform):
             )
         w = torch.ones(len(response)) if weights is None else weights
         self._keep(rest=(w.double()[:, None] * response.double()).sum(0).argmax())
+        hit = response[:, int(self.rest)] > 0
+        if bool(hit.any()):
+            self._keep(lowest=self._total(response.double(), conditions)[hit].min())
+
+    def _total(self, energies: Tensor, conditions: Tensors) -> Tensor:
+        return (energies.sum(1, keepdim=True) / condition(conditions, self.by)).clamp(min=TINY).log()
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
         energies = response.double()
-        total = (energies.sum(1, keepdim=True) / condition(conditions, self.by)).clamp(min=TINY).log()
+        is_empty = energies.index_select(1, self.rest.reshape(1)) <= 0
+        total = torch.where(is_empty, self.lowest + EMPTY, self._total(energies, conditions))
         layers = torch.where(energies > 0, (energies / self.least).clamp(min=1.0).log(), EMPTY)
         columns = torch.arange(len(self.names), device=response.device)
         return torch.where(columns == self.rest, total, layers).to(response.dtype)
@@ -87,11 +97,13 @@ class LayerEnergies(Transform):
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         y = response.double()
         is_rest = torch.arange(len(self.names), device=response.device) == self.rest
-        total = y.index_select(1, self.rest.reshape(1)).clamp(max=LARGEST_EXPONENT).exp() * condition(conditions, self.by)
+        told = y.index_select(1, self.rest.reshape(1))
+        total = told.clamp(max=LARGEST_EXPONENT).exp() * condition(conditions, self.by)
         layers = torch.where(y < EMPTY / 2, 0.0, self.least * y.clamp(0.0, LARGEST_EXPONENT).exp())
         layers = torch.where(is_rest, 0.0, layers)
         others = layers.sum(1, keepdim=True)
-        layers = layers * torch.where(others > total, total / others.clamp(min=1e-30), 1.0)
-        rest = (total - layers.sum(1, keepdim=True)).clamp(min=0.0)
+        is_empty = told < self.lowest + EMPTY / 2
+        layers = layers * torch.where((others > total) & ~is_empty, total / others.clamp(min=1e-30), 1.0)
+        rest = torch.where(is_empty, 0.0, total - layers.sum(1, keepdim=True)).clamp(min=0.0)
         rest = torch.where(rest < self.least.index_select(0, self.rest.reshape(1)), 0.0, rest)
         return torch.where(is_rest, rest, layers).to(response.dtype)

@@ -4,10 +4,15 @@ $$y_c = \begin{cases} \big((x_c / t_c)^p - 1\big) / p & x_c \ge t_c \\ 0 & \text
 
 with $t_c$ the threshold of the cell; $p = 0$ is the logarithm. It is the transform of Box and Cox with the threshold in place of
 a shift: zeros stay zeros, small and large cells are both easy to see, and $y$ has no gap above 0. In the inverse the cells of
-each layer are brought to the layer's energy, which is given. Which cells pass their thresholds is decided by the energies
-that they then have: numbers just below 0 are cells just below their threshold, and may pass when the layer is scaled up, as
-others fall below when it is scaled down; otherwise cells just above threshold would be too few. A cell that does not pass is
-empty, and the others take its energy. The highest cell of a layer always remains.
+each layer are brought to the layer's energy, which is given, in one of two ways:
+
+- `rescaled`: all cells take the same factor. Which ones pass their thresholds is decided by the energies that they then
+  have: numbers just below 0 are cells just below their threshold, and may pass when the layer is scaled up, as others fall
+  below when it is scaled down; otherwise cells just above threshold would be too few.
+- `kept`: what is drawn above 0 is hit, as often as the model says, and what hit cells hold above their thresholds takes the
+  factor. Where the layer's energy does not suffice for the thresholds of all hit cells, they are rescaled as above.
+
+A cell that does not pass is empty, and the others take its energy. The highest cell of a layer always remains.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -34,6 +39,8 @@ LEAST = 1 - 1e-6
 """Part of its threshold that a cell must reach, but for rounding."""
 PASSES = 2
 """Times that it is decided which cells pass, each with the energies that the last decision gave them."""
+LEFT = 1e-3
+"""Part of a layer's energy that must be left above the thresholds, or its hits are not kept."""
 TINY = 1e-6
 """Of its threshold to the power: as low as a cell goes."""
 LARGEST = 25.0
@@ -54,6 +61,7 @@ class OverThreshold(Transform):
         thresholds: energy of each layer's cells [MeV] by name of the layer, or one for all cells.
         power: $p$. A logarithm suits cells well above their thresholds; behind a small threshold a power of 1/4, say, keeps the
             fluctuations of a network's output from becoming huge energies.
+        hits: how a layer comes to its energy, see above. `kept` where the model knows well how many cells are hit, and they are few.
         by: name of the condition that holds the energies of the layers `(layers,)`, or of the whole shower.
 
     Raises:
@@ -69,12 +77,13 @@ class OverThreshold(Transform):
         schema: Given[Schema],
         thresholds: dict[str, PositiveFloat] | PositiveFloat,
         power: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        hits: Literal["rescaled", "kept"] = "rescaled",
         by: str = "layer_energies",
     ) -> None:
         super().__init__()
         if geometry is None:
             raise ValueError("over-threshold needs to know the layers of the response; name its geometry in the recipe")
-        self.geometry, self.by, self.power = geometry, by, power
+        self.geometry, self.by, self.power, self.hits = geometry, by, power, hits
         known = {b.name: b.width for b in schema.conditions}
         if known.get(by) not in (1, len(geometry.layers)):
             raise ValueError(
@@ -107,12 +116,27 @@ class OverThreshold(Transform):
         y = self._by_layer(_with_a_cell, response)
         drawn = torch.where(y != 0, self.least * self._over(y), 0.0)
         highest = self._by_layer(_highest, drawn)
-        hit = y > 0
+        rescaled = self._rescaled(drawn, y > 0, highest, energy)
+        return rescaled if self.hits == "rescaled" else self._kept(drawn, y > 0, energy, rescaled)
+
+    def _rescaled(self, drawn: Tensor, hit: Tensor, highest: Tensor, energy: Tensor) -> Tensor:
+        """Cells times a factor for each layer."""
         for _ in range(PASSES):
             hit = highest | (self._to(drawn, hit, energy) >= LEAST * self.least)
         cells = self._to(drawn, hit, energy)
         hit = highest | (hit & (cells >= LEAST * self.least))  # none more: what is left can only be scaled up
         return self._to(torch.where(hit, cells, 0.0), hit, energy)
+
+    def _kept(self, drawn: Tensor, hit: Tensor, energy: Tensor, rescaled: Tensor) -> Tensor:
+        """Hit cells at their thresholds and what they hold above times a factor for each layer, where its energy suffices."""
+        base = torch.where(hit, self.least, 0.0)
+        left = energy - self._by_layer(_sum, base)
+        above = torch.where(hit, drawn - self.least, 0.0).clamp(min=0.0)
+        enough = (left >= LEFT * energy) & (self._by_layer(_sum, above) > 0)
+        factor = ratio(left, self._by_layer(_sum, above))
+        if len(self.slices) > 1:
+            enough, factor = enough[:, self.layer], factor[:, self.layer]
+        return torch.where(enough, base + above * factor, rescaled)
 
     def _over(self, y: Tensor) -> Tensor:
         """$x_c / t_c = (1 + p y_c)^{1/p}$ of learned cells, cut at `LARGEST`; below zero it goes on, down to empty cells."""
