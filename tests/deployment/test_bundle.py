@@ -125,6 +125,31 @@ def test_a_manifest_cannot_name_files_outside_the_bundle(copy):
         load_bundle(copy)
 
 
+def test_parity_is_judged_at_conditions_that_were_seen(surrogate, recipe, graphs, events, tmp_path, monkeypatch):
+    from understudy.deployment import bundle as module
+
+    judged = []
+    check = module.check_parity
+    monkeypatch.setattr(
+        module, "check_parity", lambda s, g, conditions, rng: judged.append(conditions) or check(s, g, conditions, rng)
+    )
+    module.write_bundle(tmp_path / "bundle", surrogate, recipe, graphs, asked=events)
+    (asked,) = judged
+    assert len(asked) == module.COMPARED > len(events)  # again and again, with other noise
+    np.testing.assert_array_equal(asked["position"][: len(events)], events["position"])
+    assert [b.name for b in asked.schema.conditions] == [b.name for b in events.schema.given]
+
+
+def test_some_training_conditions_wait_beside_a_trained_surrogate(surrogate, events, tmp_path):
+    from understudy.deployment import bundle as module
+
+    (tmp_path / "checkpoints").mkdir()
+    assert module.read_asked(tmp_path, surrogate) is None
+    module.write_trained(tmp_path / "checkpoints", surrogate, {}, events)
+    kept = module.read_asked(tmp_path, surrogate)
+    np.testing.assert_array_equal(kept["incident_energy"], module.compared(events)["incident_energy"])
+
+
 def test_a_half_written_bundle_leaves_the_earlier_one(bundle, copy, surrogate, recipe, monkeypatch):
     from understudy.deployment import bundle as module
     from understudy.deployment.export import Graph

@@ -86,9 +86,9 @@ def thresholded(generator: torch.Generator, n: int = EVENTS) -> Sample:
 
 
 def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
-    """Energies of layers, the middle holding most; some are empty, all but the middle, or all."""
+    """Energies of layers, the middle holding most; some are empty, all but the middle, or the middle alone."""
     parts = torch.tensor([120.0, 60.0, 2e4, 200.0]) * 10 ** torch.rand(n, 4, generator=generator)
-    parts[::7, 0], parts[::5, 3], parts[1] = 0, 0, torch.tensor([0.0, 0.0, 5e4, 0.0])
+    parts[::7, 0], parts[::5, 3], parts[1], parts[3::11, 2] = 0, 0, torch.tensor([0.0, 0.0, 5e4, 0.0]), 0
     return parts, conditions_of(parts)
 
 
@@ -145,6 +145,14 @@ KNOWN = (
     Example("over-threshold", {"thresholds": CUTS}, thresholded, lambda x: 3e-6 * x.sum(1, keepdim=True), True, LAYERED),
     Example(
         "over-threshold", {"thresholds": CUTS, "power": 0.25}, thresholded, lambda x: 5e-6 * x.sum(1, keepdim=True), True, LAYERED
+    ),
+    Example(
+        "over-threshold",
+        {"thresholds": CUTS, "hits": "kept"},
+        thresholded,
+        lambda x: 3e-6 * x.sum(1, keepdim=True),
+        True,
+        LAYERED,
     ),
     Example("layer-energies", {"thresholds": CUTS}, layers, lambda x: 3e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True)),

@@ -182,7 +182,7 @@ def test_the_exported_encoder_agrees() -> None:
     [
         ({}, "name at least one of incident_energy, eta"),
         ({"energy": "log"}, "unknown condition 'energy' to encode; these events have incident_energy"),
-        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, log, log1p, raw, one-hot"),
+        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, log, log1p, layers, raw, one-hot"),
         ({"particle": "one-hot"}, "needs the number of categories, as in one-hot:5"),
         ({"particle": "one-hot:0"}, "needs the number of categories"),
         ({"spot": "one-hot:2"}, "one-hot needs one category per event, but 'spot'"),
@@ -196,6 +196,9 @@ def test_the_exported_encoder_agrees() -> None:
         ({"eta": "log1p"}, "log1p of 'eta' needs its shift, a number above 0, as in log1p:30, found ''"),
         ({"eta": "log1p:-3"}, "needs its shift, a number above 0"),
         ({"eta": "log1p:inf"}, "needs its shift, a number above 0"),
+        ({"eta": "layers:30"}, "layers of 'eta' needs a shift above 0 .MeV. and the condition that is the incident energy"),
+        ({"eta": "layers:0,energy"}, "needs a shift above 0"),
+        ({"eta": "layers:30,nothing"}, "compares it with one number per event, but 'nothing' is none; these events have"),
         ({"eta": "log1p:much"}, "needs its shift, a number above 0"),
         ({"spot": "direction"}, "direction needs a momentum"),
         ({"face": "standardise"}, "'face' is image and cannot be encoded by 'standardise'; choose box-cox:SHIFT or raw"),
@@ -273,6 +276,33 @@ def test_a_logarithm_above_a_shift_takes_zeros() -> None:
     torch.testing.assert_close(encoder({"layer_energies": values}), torch.tensor(expected).T, rtol=1e-4, atol=1e-5)
     below = encoder({"layer_energies": torch.tensor([[-5.0, -1.0]])})
     torch.testing.assert_close(below, encoder({"layer_energies": torch.zeros(1, 2)}))
+
+
+def test_energies_of_layers_are_logarithms_shares_and_the_response_in_its_own_spread() -> None:
+    schema = Schema(
+        (Block("incident_energy", "MeV", minimum=0), Block("layer_energies", "MeV", shape=(2,), columns=("front", "back")))
+    )
+    g = torch.Generator().manual_seed(5)
+    energy = 10 ** (3 + torch.rand(400, generator=g))
+    response = 1 + 0.1 * torch.randn(400, generator=g) / (energy / 1000).sqrt()
+    share = torch.rand(400, generator=g)
+    values = torch.stack([energy * response * share, energy * response * (1 - share)], 1)
+    known = {"incident_energy": energy, "layer_energies": values}
+    encoder = FeatureEncoder({"layer_energies": "layers:30,incident_energy"}, schema).fit(known)
+    assert encoder.names[-3:] == ("share(layer_energies[front])", "share(layer_energies[back])", "response(layer_energies)")
+    found = encoder(known).double()
+    plain = torch.stack([(1 + values[:, 0] / 30).log(), share, (response - 1) * (energy / 1000).sqrt()], 1).double()
+    expected = (plain - plain.mean(0)) / plain.std(0, correction=0)
+    torch.testing.assert_close(found[:, [0, 2, 4]], expected, rtol=1e-3, atol=1e-3)
+    low, high = energy < 2000, energy > 5000
+    assert 0.85 < float(found[low, 4].std() / found[high, 4].std()) < 1.15  # a standard deviation is as large at any energy
+    nothing = {"incident_energy": energy[:1], "layer_energies": torch.zeros(1, 2)}
+    assert bool(encoder(nothing).isfinite().all())
+    whole = Schema((schema.conditions[0], Block("total_energy", "MeV", derived=True)))
+    assert FeatureEncoder({"total_energy": "layers:30,incident_energy"}, whole).names == (
+        "log1p(total_energy)",
+        "response(total_energy)",
+    )
 
 
 def test_harmonics_are_the_value_and_waves_of_the_cell() -> None:

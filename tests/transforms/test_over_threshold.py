@@ -14,8 +14,8 @@ SCHEMA = Schema((LAYERS,), (Block("showers", "MeV", shape=(89,), minimum=0),))
 LEAST = torch.as_tensor(GEOMETRY.per_layer(CUTS), dtype=torch.float32)
 
 
-def a_transform(x, energies):
-    return OverThreshold(GEOMETRY, SCHEMA, CUTS).fit(x, {"layer_energies": energies})
+def a_transform(x, energies, **words):
+    return OverThreshold(GEOMETRY, SCHEMA, CUTS, **words).fit(x, {"layer_energies": energies})
 
 
 def sums(cells):
@@ -31,12 +31,13 @@ def test_closed_form():
     assert int((y != 0).sum()) == 2
 
 
-def test_whatever_a_network_draws_layers_hold_their_energy_and_cells_pass_their_threshold():
+@pytest.mark.parametrize("hits", ["rescaled", "kept"])
+def test_whatever_a_network_draws_layers_hold_their_energy_and_cells_pass_their_threshold(hits):
     g = torch.Generator().manual_seed(1)
     y = torch.relu(2 * torch.randn(500, 89, generator=g))
     energies = torch.tensor([500.0, 3e3, 2e4, 900.0]) * (0.5 + torch.rand(500, 4, generator=g))
     energies[::3, 3] = 0
-    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
+    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4), hits=hits).inverse(y, {"layer_energies": energies})
     assert not bool(((x > 0) & (x < LEAST * (1 - 1e-6))).any())
     found, hit = sums(x), sums((x > 0).float()) > 0
     torch.testing.assert_close(found[hit], energies[hit], rtol=1e-5, atol=0)
@@ -67,6 +68,29 @@ def test_no_cells_are_lacking_just_above_the_threshold_where_energies_are_scaled
     # a cell that is only just above cannot stay there: counting it in scales its layer down by its part of the energy
     assert float(counts[0]) > 0.65 * float(counts[4:].mean())
     assert float(counts[1:3].min()) > 0.88 * float(counts[4:].mean())
+
+
+def test_hits_are_kept_where_the_energy_suffices_and_what_is_above_thresholds_takes_one_factor():
+    g = torch.Generator().manual_seed(4)
+    y = 2 * torch.randn(300, 89, generator=g)
+    drawn = torch.where(y > 0, LEAST * y.exp(), 0.0)
+    base = torch.where(y > 0, LEAST, 0.0)
+    energies = sums(base) + 0.4 * sums(drawn - base)
+    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4), hits="kept").inverse(y, {"layer_energies": energies})
+    torch.testing.assert_close(x, base + 0.4 * (drawn - base), rtol=2e-5, atol=1e-2)
+    rescaled = a_transform(torch.zeros(1, 89), torch.zeros(1, 4)).inverse(y, {"layer_energies": energies})
+    assert float((rescaled > 0).sum()) < 0.9 * float((x > 0).sum())  # a common factor loses the faint ones
+
+
+def test_where_the_energy_does_not_suffice_for_all_hits_the_faintest_are_lost():
+    y = torch.zeros(1, 89) - 1
+    strips = GEOMETRY.slices["strips"]
+    y[0, strips][:4] = torch.tensor([2.0, 1.0, 0.2, 0.1])
+    energies = torch.tensor([[0.0, 200.0, 0.0, 0.0]])  # three strips hold 180 MeV at their thresholds, four 240 MeV
+    x = a_transform(torch.zeros(1, 89), torch.zeros(1, 4), hits="kept").inverse(y, {"layer_energies": energies})[0, strips]
+    assert float(x.sum()) == pytest.approx(200)
+    assert 1 <= int((x > 0).sum()) <= 3
+    assert bool(x[0] > 0)
 
 
 def test_the_whole_showers_energy_serves_as_well():

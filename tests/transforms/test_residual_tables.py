@@ -270,6 +270,17 @@ def test_measured_tables_are_read_back_in_single_precision_too():
     np.testing.assert_allclose(at_threshold[limited], (-limit - known)[limited], atol=1e-4)
 
 
+def test_flat_parts_of_a_table_are_read_back_in_single_precision():
+    """Many equal residuals: heights that differ by less than rounding left the way back without a slope."""
+    r = np.concatenate([np.full(300, -1.35), np.linspace(-1.3, 3, 300)])
+    cells = Residuals(r, np.full(600, 5.0), np.zeros(600, bool), np.ones(600))
+    table = torch.tensor(np.tile(cells.table(), (BINS, 1)).reshape(-1), dtype=torch.float32)
+    limit = torch.full((1, 200), 5.0)
+    residual = torch.linspace(-6.0, 3.5, 200)[None]
+    row, towards = place(limit)
+    assert bool(solved(table, row, towards, limit, residual).isfinite().all())
+
+
 def test_bins_are_even_in_the_area_hyperbolic_sine():
     b = torch.tensor([-1e6, -6.0, -1.0, 0.0, 1e-4, 3.0, 40.0, 1e6], dtype=torch.float64)
     lower, towards = place(b)

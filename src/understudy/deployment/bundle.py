@@ -134,7 +134,7 @@ def rebuild(folder: Path, manifest: Mapping[str, Any], weights: Path) -> Surroga
 
 
 def write_trained(folder: Path, surrogate: Surrogate, training: Mapping[str, Any], events: Events) -> None:
-    """Keep a trained surrogate among a run's checkpoints, with some of its training conditions, so that it can be exported later."""
+    """Keep a trained surrogate and some training conditions among a run's checkpoints, so that it can be exported later."""
     with atomic_path(folder / TRAINED) as partial:
         save_weights(surrogate, partial)
     with atomic_path(folder / ASKED) as partial:

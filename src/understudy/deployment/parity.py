@@ -111,8 +111,8 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
 
     Each number of the last model moves by the tolerance, relative to itself or to its root mean square over the events: the
     rounding of a sum goes with its terms. Deep convolutions, sums of sums of thousands of terms, say how much more they need
-    (`rounding`). What calibrations make of rounding is in `_shaken`. Conditions that stages before have drawn move by `DRAWN_STEP`, and by what noise makes of them that moves by `NOISE_STEP`:
-    such a stage can be steep.
+    (`rounding`). What calibrations make of rounding is in `_shaken`. Conditions that stages before have drawn move by
+    `DRAWN_STEP`, and by what noise makes of them that moves by `NOISE_STEP`: such a stage can be steep.
     """
     here = surrogate.before_projections(noise, conditions)
     stage, rest, known = surrogate.until_last(noise, conditions)

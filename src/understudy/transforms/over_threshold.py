@@ -61,7 +61,7 @@ class OverThreshold(Transform):
         thresholds: energy of each layer's cells [MeV] by name of the layer, or one for all cells.
         power: $p$. A logarithm suits cells well above their thresholds; behind a small threshold a power of 1/4, say, keeps the
             fluctuations of a network's output from becoming huge energies.
-        hits: how a layer comes to its energy, see above. `kept` where the model knows well how many cells are hit, and they are few.
+        hits: how a layer comes to its energy, see above: `kept` for models that know well how many cells are hit.
         by: name of the condition that holds the energies of the layers `(layers,)`, or of the whole shower.
 
     Raises:

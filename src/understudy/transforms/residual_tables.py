@@ -55,8 +55,8 @@ EDGE = 20
 SPAN = 0.7
 """Of $t$, over which the slope beyond it is found."""
 LEAST_SLOPE = 0.2
-RISE = 1e-5
-"""Of $U$ from knot to knot at least, over the distance of the knots."""
+RISE = 1e-3
+"""Of $U$ from knot to knot at least, over the distance of the knots: well above rounding, for the way back."""
 TINY = 1e-6
 """The least $t$ of a cell that is not empty."""
 AT = FIRST * np.arange(KNOTS) ** 2.0
