@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_records_of_tracing() -> None:
+    """Pytest listens to every logger that does not propagate, and torch describes each step of an export to who listens.
+
+    Exports would take three times as long.
+    """
+    trace = logging.getLogger("torch.__trace")
+    trace.handlers.clear()
+    trace.addHandler = lambda handler: None  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")
