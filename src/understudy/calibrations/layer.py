@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.calibrations.tilt import Basis, products, tilt
+from understudy.calibrations.tilt import STEPS, Basis, products, tilt
 from understudy.geometry import Layer
 from understudy.schema import Array
 from understudy.transforms.divide import ratio
@@ -42,6 +42,7 @@ class LayerShape(nn.Module):
         layer: the grid.
         chosen: of `SHAPES`, those wanted; those that the layer does not have are left out.
         radii: of the containment [mm]; `RADII` if None.
+        steps: Newton's steps of a tilt.
     """
 
     u: Tensor
@@ -55,8 +56,9 @@ class LayerShape(nn.Module):
     lowest: Tensor
     highest: Tensor
 
-    def __init__(self, layer: Layer, chosen: Sequence[str], radii: Sequence[float] | None = None) -> None:
+    def __init__(self, layer: Layer, chosen: Sequence[str], radii: Sequence[float] | None = None, steps: int = STEPS) -> None:
         super().__init__()
+        self.steps = steps
         names, u, size = positions(layer)
         has = shapes_of(layer)
         wanted = [shape for shape in SHAPES if shape in chosen and shape in has]
@@ -108,7 +110,7 @@ class LayerShape(nn.Module):
         if floor is not None:
             held = base.sum(1, keepdim=True)
             targets = ((held + left) * targets - basis.means(base, torch.ones_like(held))) / left.clamp(min=1e-30)
-        return base + tilt(above, basis, targets) * ratio(left, above.sum(1, keepdim=True))
+        return base + tilt(above, basis, targets, self.steps) * ratio(left, above.sum(1, keepdim=True))
 
     def rings(self, mean: Tensor) -> Tensor:
         """How far each cell counts as outside each radius of `mean` `(n, 2)`, `(n, r, c)`.

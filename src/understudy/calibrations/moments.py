@@ -15,6 +15,7 @@ from torch import Tensor
 from understudy.calibrations.base import Description
 from understudy.calibrations.columns import Columns
 from understudy.calibrations.showers import Showers, held_above, is_shower
+from understudy.calibrations.tilt import STEPS
 from understudy.calibrations.transport import Transport
 from understudy.calibrations.transported import TRAINING, Transported
 from understudy.geometry import Calorimeter
@@ -40,6 +41,7 @@ class Moments(Transported):
             other response its columns. All that there are if None.
         layers: whose shapes are moved; all if None.
         radii: of the containment [mm]; 1, 2 and 4 cell sizes, as the layer is large, if None.
+        steps: Newton's steps in which cells come to their moments. One is quick, and enough where little has to be moved.
         hidden_layers: of the network of each moment.
         width: neurons in each of them.
         bins: of each moment's spline.
@@ -61,6 +63,7 @@ class Moments(Transported):
         moments: list[str] | None = None,
         layers: list[str] | None = None,
         radii: Annotated[list[PositiveFloat], Field(min_length=1)] | None = None,
+        steps: Annotated[int, Field(ge=1, le=10)] = STEPS,
         hidden_layers: PositiveInt = 2,
         width: PositiveInt = 48,
         bins: Annotated[int, Field(ge=2, le=100)] = 8,
@@ -68,7 +71,7 @@ class Moments(Transported):
     ) -> None:
         description: Description
         if geometry is not None and is_shower(geometry, sum(b.width for b in blocks)):
-            description = Showers(geometry, moments, layers, radii, energy, held_above(floor, held), "moments")
+            description = Showers(geometry, moments, layers, radii, energy, held_above(floor, held), "moments", steps)
         elif layers is not None or radii is not None:
             raise ValueError("moments: the response is no calorimeter's, so it has no layers and radii; leave these keys out")
         else:

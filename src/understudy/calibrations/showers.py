@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from understudy.calibrations.base import Description
 from understudy.calibrations.layer import LayerShape, over_floor, shapes_of
+from understudy.calibrations.tilt import STEPS
 from understudy.geometry import Calorimeter
 from understudy.transforms.base import Tensors, condition
 from understudy.transforms.divide import ratio
@@ -36,6 +37,7 @@ class Showers(Description):
         energy: condition that is the incident energy, or None.
         floor: read-out threshold of all cells `(1,)` or of each `(d,)` [MeV]; cells that are hit stay at or above it.
         who: named in errors.
+        steps: Newton's steps of a tilt.
 
     Raises:
         ValueError: a moment or layer that the geometry lacks.
@@ -53,6 +55,7 @@ class Showers(Description):
         energy: str | None = None,
         floor: Tensor | None = None,
         who: str = "moments",
+        steps: int = STEPS,
     ) -> None:
         super().__init__()
         shaped = geometry.layer_names if layers is None else tuple(geometry.layer(name).name for name in layers)
@@ -65,7 +68,7 @@ class Showers(Description):
         self.parts = [layer.n_cells for layer in geometry.layers]
         whole = not self.shared and not set(wanted) - {"total_energy"}
         nothing: list[str] = []
-        shapes = [LayerShape(la, wanted if la.name in shaped else nothing, radii) for la in geometry.layers]
+        shapes = [LayerShape(la, wanted if la.name in shaped else nothing, radii, steps) for la in geometry.layers]
         self.shapes = nn.ModuleList([] if whole else shapes)
         self.register_buffer("rest", torch.zeros((), dtype=torch.int64))
         self.names = (
