@@ -87,6 +87,13 @@ def test_a_fine_grid_is_also_summed_and_counted_in_coarse_blocks():
     assert LayerShape(layer, LEVELS, RADII, coarse=3)(cells, learned).shape == plain.shape  # too few blocks
 
 
+def test_the_energy_of_a_layer_is_shown_where_it_is_asked_for():
+    layer = builtin("atlas-em-89").layers[0]
+    cells = 10 * torch.rand(3, layer.n_cells, generator=generator())
+    plain, with_energy = (LayerShape(layer, LEVELS, RADII, 0, energy)(cells, cells) for energy in (False, True))
+    torch.testing.assert_close(with_energy, torch.cat([plain, (1 + cells.sum(1, keepdim=True)).log()], 1))
+
+
 def test_a_cell_at_a_level_counts_half_and_learns_most():
     layer = builtin("atlas-em-89").layers[0]
     learned = torch.full((1, layer.n_cells), -9.0)

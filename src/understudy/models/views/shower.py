@@ -11,7 +11,8 @@ cell in its layer and $u_c$ its position in cells, it sees besides
 - what lies around its barycentre, $\sum_c f_c\, e^{-|u_c - \langle u \rangle|^2 / 2 R^2}$ for some radii,
 - its profiles along both axes, $\sum_b f_{ab}$ and $\sum_a f_{ab}$,
 - smooth numbers of cells above levels of the cells that are shown, $\sum_c \tfrac12 [1 + \tanh s (y_c - t)]$,
-- every bright cell's share of the shower's energy, and where a grid is fine, sums and numbers of cells in coarse blocks.
+- every bright cell's share of the shower's energy, where a grid is fine, sums and numbers of cells in coarse blocks, and where
+  `energies` are asked for, that of the layer, $\ln (1 + E_l)$.
 
 Each number $v$ is shown as $\mathrm{arsinh}\, [(v - \mu(c)) / \sigma(c)]$, with the mean and the width that it has at the
 conditions $c$: both from fits quadratic in the features, $\sigma$ from one of $\ln (v - \mu)^2$. So the critic need not learn
@@ -60,14 +61,14 @@ class LayerShape(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, layer: Layer, levels: list[float], radii: list[float], coarse: int) -> None:
+    def __init__(self, layer: Layer, levels: list[float], radii: list[float], coarse: int, energy: bool = False) -> None:
         super().__init__()
         self.grid = layer.shape
         centred = layer.cartesian - layer.cartesian.mean(0)
         scaled = centred / np.sqrt(layer.areas.mean()) if layer.shape_of_grid == "polar" else _in_cells(layer)
         self.radii = radii
         self.register_buffer("positions", torch.as_tensor(scaled, dtype=torch.float32), persistent=False)
-        self.levels = levels
+        self.levels, self.energy = levels, energy
         self.coarse = coarse if coarse and min(self.grid) >= 3 * coarse else 0
 
     def forward(self, cells: Tensor, shown: Tensor) -> Tensor:
@@ -85,6 +86,8 @@ class LayerShape(nn.Module):
         found += [(0.5 + 0.5 * torch.tanh(SHARPNESS * (shown - t))).sum(1, keepdim=True) for t in self.levels]
         if self.coarse:
             found += [self._blocks(torch.tanh(SHARPNESS * shown)), torch.log1p(self._blocks(cells))]
+        if self.energy:
+            found.append(torch.log1p(cells.sum(1, keepdim=True)))
         return torch.cat(found, 1)
 
     def _blocks(self, cells: Tensor) -> Tensor:
@@ -121,6 +124,7 @@ class ShowerView(View):
         levels: of the cells as they are shown, above which they are counted.
         radii: of the energy around the barycentre, in cells.
         coarse: side of the blocks of fine grids; 0 for none.
+        energies: show the energy of each layer too, for transforms that do not put it right.
     """
 
     threshold: Tensor | None
@@ -145,6 +149,7 @@ class ShowerView(View):
         levels: list[float] = [0.0],  # noqa: B006
         radii: list[float] = [0.6, 0.9, 1.35, 2.0, 4.0],  # noqa: B006
         coarse: NonNegativeInt = 0,
+        energies: bool = False,
     ) -> None:
         super().__init__(transforms)
         if geometry is None:
@@ -154,7 +159,8 @@ class ShowerView(View):
         self.weights = (cells, shapes, shares)
         self.faint, self.faint_weight, self.least = faint, faint_weight, least
         self.sizes = [layer.n_cells for layer in geometry.layers]
-        self.layers = nn.ModuleList(LayerShape(layer, list(levels), list(radii), coarse) for layer in geometry.layers)
+        words = list(levels), list(radii), coarse, energies
+        self.layers = nn.ModuleList(LayerShape(layer, *words) for layer in geometry.layers)
         nothing = torch.zeros(1, geometry.n_cells)
         self.numbers = self._shapes(nothing, nothing).shape[1]
         terms, columns = (feature_size + 1) * (feature_size + 2) // 2, sum(self._columns)
