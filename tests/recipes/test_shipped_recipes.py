@@ -48,6 +48,7 @@ def test_short_names_stand_for_recipes_that_are_tested():
 
 
 @pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
+@pytest.mark.filterwarnings("ignore:.*their covariance was shrunk")
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_from_events_to_a_bundle_that_answers(name, tmp_path):
     run, bundle = trained(name, tmp_path)
