@@ -148,3 +148,61 @@ def test_a_critic_without_features_sees_the_response_alone():
     assert inputs == [3, 5]
     noise = torch.randn(80, model.noise_size, generator=generator(7))
     assert not torch.equal(model.sample(noise, batch.conditions), model.sample(noise, other))  # the generator is told
+
+
+def residual(last=1e-3, noise=3, network="dense"):
+    words = {"kind": network, "layers": 1, "width": 8} | ({"last": last} if network == "dense" else {})
+    return GAN(feature_size=2, response_size=3, generator=words, critic=DENSE, noise=noise, residual=True, rng=generator())
+
+
+def test_a_residual_generator_adds_what_its_network_gives_to_the_noise():
+    model = residual(last=1.0)
+    noise, conditions = torch.randn(40, 3, generator=generator(5)), torch.rand(40, 2, generator=generator(6))
+    expected = noise + model.generator(torch.cat([noise, conditions], 1))
+    torch.testing.assert_close(model.sample(noise, conditions), expected)
+    assert float((residual().sample(noise, conditions) - noise).detach().abs().max()) < 0.02
+
+
+def test_a_residual_generator_learns_what_the_noise_lacks():
+    """Correlated normal columns with one that is the square of another: from independent ones, in a few hundred rounds."""
+    z = torch.randn(2000, 3, generator=generator(7))
+    response = torch.stack([z[:, 0], z[:, 1] + 0.8 * (z[:, 0] ** 2 - 1), z[:, 2]], 1)
+    conditions = torch.zeros(2000, 2)
+    model = GAN(
+        feature_size=2,
+        response_size=3,
+        generator={"kind": "dense", "layers": 2, "width": 32, "last": 0.01},
+        critic={"kind": "dense", "layers": 2, "width": 32},
+        noise=3,
+        residual=True,
+        generator_optimiser=Optimiser(lr=1e-3, betas=(0.0, 0.9)),
+        critic_optimiser=Optimiser(lr=3e-3, betas=(0.0, 0.9)),
+        rng=generator(),
+    )
+    noise = torch.randn(4000, 3, generator=generator(8))
+
+    def follows():
+        with torch.no_grad():
+            made = model.sample(noise, torch.zeros(4000, 2))
+        return float(torch.corrcoef(torch.stack([made[:, 0] ** 2, made[:, 1]]))[0, 1])
+
+    assert abs(follows()) < 0.1
+    for turn in (turns := model.turns()):
+        assert turn.parameters
+    optimisers = [turn.optimiser.build(turn.parameters) for turn in turns]
+    draws = generator(9)
+    for _ in range(300):
+        for turn, optimiser in zip(turns, optimisers, strict=True):
+            for _ in range(turn.repeats):
+                rows = torch.randint(0, 2000, (128,), generator=draws)
+                optimiser.zero_grad()
+                turn.loss(Batch(response[rows], conditions[rows]), draws).backward()
+                optimiser.step()
+    assert follows() > 0.4  # the truth has 0.75
+
+
+def test_a_residual_generator_needs_noise_as_long_as_the_response_and_none_of_its_own():
+    with pytest.raises(ValueError, match="there are 2 numbers of noise and 3 of the response; make them as many"):
+        residual(noise=2)
+    with pytest.raises(ValueError, match="without noise of its own; choose another network"):
+        residual(network="rectified")

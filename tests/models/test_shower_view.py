@@ -87,6 +87,13 @@ def test_a_fine_grid_is_also_summed_and_counted_in_coarse_blocks():
     assert LayerShape(layer, LEVELS, RADII, coarse=3)(cells, learned).shape == plain.shape  # too few blocks
 
 
+def test_the_energy_of_a_layer_is_shown_where_it_is_asked_for():
+    layer = builtin("atlas-em-89").layers[0]
+    cells = 10 * torch.rand(3, layer.n_cells, generator=generator())
+    plain, with_energy = (LayerShape(layer, LEVELS, RADII, 0, energy)(cells, cells) for energy in (False, True))
+    torch.testing.assert_close(with_energy, torch.cat([plain, (1 + cells.sum(1, keepdim=True)).log()], 1))
+
+
 def test_a_cell_at_a_level_counts_half_and_learns_most():
     layer = builtin("atlas-em-89").layers[0]
     learned = torch.full((1, layer.n_cells), -9.0)
@@ -230,3 +237,52 @@ def test_a_cell_that_is_never_hit_in_the_training_split_is_seen_when_a_generated
         moved = (stage.model.seen(stray, batch) - stage.model.seen(batch.response, batch)).abs()
     hit = batch.response[:, of_layer].amax(1) > 0
     assert float(moved[hit][:, never].median()) > 0.5  # where its layer has energy enough for it to pass
+
+
+NINE = Calorimeter("nine", (Layer("only", (tuple(map(float, range(4))),) * 2, ("mm", "mm")),))
+
+
+class Scores(Transform):
+    """Learned numbers are no cells, and there is no way forth: one more than there are cells."""
+
+    def _forward(self, response, conditions):
+        raise AssertionError("the view looks at physical cells alone")
+
+    def _inverse(self, response, conditions):
+        return response[:, :9].clamp(min=0.0) ** 2
+
+    def output_size(self, d):
+        return d + 1
+
+
+def of_powers(**words):
+    chain = Chain([Scores()])
+    chain.transforms[0]._set_fitted()
+    chain._set_fitted()
+    return ShowerView(1, NINE, chain, thresholds={"only": 0.25}, power=0.5, **words)
+
+
+def test_cells_are_shown_as_powers_over_their_thresholds_without_the_transforms_way_forth():
+    cells = torch.tensor([[0.0, 0.2, 0.25, 1.0, 4.0, 0.0, 9.0, 0.0, 0.01]])
+    view = of_powers(levels=[0.0])
+    raw = view._raw(torch.cat([cells.sqrt(), torch.ones(1, 1)], 1), Batch(cells, torch.zeros(1, 1)))
+    torch.testing.assert_close(raw[:, :9], torch.tensor([[0.0, 0.0, 0.0, 2.0, 6.0, 0.0, 10.0, 0.0, 0.0]]))
+    learned = torch.where(cells > 0.25, 2 * ((cells / 0.25).sqrt() - 1), 0.0)
+    torch.testing.assert_close(raw[:, 9:-9], LayerShape(NINE.layers[0], [0.0], [0.6, 0.9, 1.35, 2.0, 4.0], 0)(cells, learned))
+    torch.testing.assert_close(raw[:, -9:], cells / (cells.sum() + TINY))
+    assert raw.shape[1] == 10 + view.extra(10)
+
+
+def test_gradients_reach_cells_above_threshold_and_are_finite_for_empty_ones():
+    view = of_powers()
+    scores = (0.6 + torch.rand(300, 10, generator=generator())) * (torch.rand(300, 10, generator=generator(2)) < 0.7)
+    batch = Batch(scores, torch.randn(300, 1, generator=generator(3)))
+    view.fit(batch)
+    drawn = scores.clone().requires_grad_()
+    seen = view(drawn, batch)
+    assert torch.isfinite(seen).all()
+    (slope,) = torch.autograd.grad(seen.square().sum(), drawn)
+    assert torch.isfinite(slope).all()
+    assert (slope[:, :9][scores[:, :9] > 0.5] != 0).all()
+    assert (slope[:, :9][scores[:, :9] == 0] == 0).all()
+    assert "threshold" not in view.state_dict()

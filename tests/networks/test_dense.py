@@ -113,3 +113,10 @@ def test_training_stays_in_single_precision():
     network(torch.randn(3, 4))
     network.eval()(torch.randn(3, 4))
     assert seen == [torch.float32, torch.float64]
+
+
+def test_a_small_factor_of_the_last_layer_lets_the_output_begin_near_zero():
+    x = torch.randn(50, 3, generator=generator(1))
+    words = {"inputs": 3, "outputs": 2, "layers": 2, "width": 8}
+    whole, small = (Dense(**words, last=factor, rng=generator()) for factor in (1.0, 0.01))
+    torch.testing.assert_close(small(x), 0.01 * whole(x))

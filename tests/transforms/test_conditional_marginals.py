@@ -1,5 +1,6 @@
 """Normal scores of zero-inflated cells whose chance of being empty, location and spread follow the conditions."""
 
+import copy
 import itertools
 import re
 
@@ -196,3 +197,24 @@ def test_what_cannot_be_is_refused_in_one_sentence():
         made(None, **FAST).fit(x.index_put((torch.tensor(3), torch.tensor(1)), torch.tensor(float("nan"))), c)
     with pytest.raises(ValueError, match="unknown condition 'w' to encode"):
         ConditionalMarginals(schema=SCHEMA, features={"w": "raw"})
+
+
+def test_gradients_through_the_way_back_are_those_of_finite_differences(fitted):
+    precise = copy.deepcopy(fitted).double()
+    precise.encoder.register_forward_hook(lambda module, given, found: found.double())
+    x, c = showers(40, 5)
+    c = {"u": c["u"].double()}
+    z = fitted(x, {"u": c["u"].float()}).double().requires_grad_()
+    weights = torch.randn(40, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (slope,) = torch.autograd.grad((weights * precise.inverse(z, c)).sum(), z)
+    step = 1e-6
+    with torch.no_grad():
+        differences = [
+            ((precise.inverse(z + sign * step, c) - precise.inverse(z, c)) * sign * weights / step) for sign in (-1.0, 1.0)
+        ]
+    smooth = (differences[0] - differences[1]).abs() < 1e-4 * (1 + differences[0].abs())  # no knot in between
+    assert float(smooth.double().mean()) > 0.95
+    torch.testing.assert_close(slope[smooth], differences[0][smooth], rtol=1e-4, atol=1e-4)
+    assert bool((slope[x > 0] != 0).all())
+    assert bool((slope[x == 0] == 0).all())
+    assert all(p.grad is None for p in precise.parameters())

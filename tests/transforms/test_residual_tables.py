@@ -334,3 +334,13 @@ def test_few_events_of_a_bin_of_the_first_feature_take_the_tables_of_all():
     whole = Residuals(r[:, 0], b[:, 0], r[:, 0] <= -1, np.ones(len(first))).table()
     np.testing.assert_allclose(found[-1, 0], same(whole), rtol=1e-9, atol=1e-9)
     assert (found[0, 0] != found[-1, 0]).any()
+
+
+def test_gradients_reach_scores_and_are_finite_also_at_the_threshold():
+    b = torch.tensor([[0.5, 0.5, 0.5, -1.0, 1.0]], dtype=torch.float64)
+    row, towards = place(b)
+    table = torch.tensor(same(BELIEVED)).reshape(-1)
+    z = torch.tensor([[-0.5, -1.2, 0.7, 1.4, 3.0]], dtype=torch.float64, requires_grad=True)  # the first is just empty: t = 0
+    found = interpolated(table, row, towards, b, z)
+    (slope,) = torch.autograd.grad(found.sum(), z)
+    torch.testing.assert_close(slope, torch.ones_like(slope))

@@ -1,8 +1,9 @@
 r"""Conditional generative adversarial networks (Goodfellow et al. 2014, Mirza and Osindero 2014).
 
 A generator $\tilde x = G(z, c)$ and a critic $D(x, c)$ play against each other; the objective says what for, a penalty keeps
-the critic smooth. With dense networks, the Wasserstein objective, the gradient penalty and five turns of the critic to one
-of the generator this is the conditional WGAN-GP (Gulrajani et al. 2017).
+the critic smooth. Where the learned space is one of uncorrelated normal scores, $G(z, c) = z + F(z, c)$ (`residual`) begins at
+a Gaussian copula, and the game only has to find what that lacks. With dense networks, the Wasserstein objective, the gradient
+penalty and five turns of the critic to one of the generator this is the conditional WGAN-GP (Gulrajani et al. 2017).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from understudy.geometry import Calorimeter
 from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen, weighted_mean
 from understudy.models.objectives.base import Objective
+from understudy.models.one_step import check_residual
 from understudy.models.penalties.base import Penalty
 from understudy.models.views.base import View
 from understudy.networks.rectified import Rectified
@@ -44,6 +46,7 @@ class GAN(Model):
         critic_features: whether the critic sees the encoded conditions; without them a view must tell it what was asked for.
         auxiliaries: further terms of the generator's loss.
         noise: length of the noise vector $z$.
+        residual: the generator's network gives what is added to the noise, which must be as long as the response.
         critic_steps: turns of the critic to one of the generator, each with a fresh batch.
         l1: weight of the sum of the absolute weights of the generator's linear maps in its loss. (The L1 norm of the output
             itself would do nothing behind a softmax, where it is always 1.)
@@ -74,6 +77,7 @@ class GAN(Model):
         critic_features: bool = True,
         auxiliaries: Annotated[Sequence[Spec], Part("auxiliaries")] = (),
         noise: PositiveInt = 100,
+        residual: bool = False,
         critic_steps: PositiveInt = 5,
         l1: NonNegativeFloat = 0.0,
         clip_weights: PositiveFloat | None = None,
@@ -88,6 +92,9 @@ class GAN(Model):
         needs: Given[Mapping[str, Any] | None] = None,
     ) -> None:
         super().__init__()
+        if residual:
+            check_residual(noise, response_size)
+        self.residual = residual
         self.critic_steps = critic_steps
         self.critic_features = critic_features
         self.l1 = l1
@@ -110,6 +117,8 @@ class GAN(Model):
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
+        if residual and self.noise_size > noise:
+            raise ValueError("'residual' asks for a generator without noise of its own; choose another network, or leave it out")
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
@@ -145,8 +154,8 @@ class GAN(Model):
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """$G(z, c)$, `(n, d)`."""
-        response: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
-        return response
+        made: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
+        return noise + made if self.residual else made
 
     def seen(self, response: Tensor, batch: Batch) -> Tensor:
         """What the critic sees of responses `(n, d)` at the conditions of `batch`: their view, `(n, D)`."""

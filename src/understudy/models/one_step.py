@@ -50,11 +50,8 @@ class OneStep(nn.Module):
         geometry: Calorimeter | None = None,
     ) -> None:
         super().__init__()
-        if residual and noise != response_size:
-            raise ValueError(
-                f"'residual' adds the noise to the response, but there are {noise} numbers of noise and {response_size} of the"
-                " response; make them as many, or leave it out"
-            )
+        if residual:
+            check_residual(noise, response_size)
         build = factory("networks", network, "network")
         known: dict[str, Any] = {"outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
         sizes = [noise, *[response_size] * (steps - 1)]
@@ -78,3 +75,12 @@ class OneStep(nn.Module):
         """Let a network that can begin near the average response do so."""
         if isinstance(self.networks[0], Rectified):
             self.networks[0].start(response)
+
+
+def check_residual(noise: int, response_size: int) -> None:
+    """ValueError unless noise and response are equally long, so that one can be added to the other."""
+    if noise != response_size:
+        raise ValueError(
+            f"'residual' adds the noise to the response, but there are {noise} numbers of noise and {response_size} of the"
+            " response; make them as many, or leave it out"
+        )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from understudy.registry import Given, register
@@ -53,6 +53,7 @@ class Dense(nn.Module):
         output: function of the last layer; `softmax` gives fractions that sum to 1.
         init: `glorot-uniform` draws weights from U(-a, a) with a^2 = 6 / (fan in + fan out), `he-uniform` with a^2 = 6 / fan in.
         layer_norm: normalise each hidden layer before its activation.
+        last: factor of the last layer's initial weights; with a small one the output begins near zero.
         rng: draws the initial weights; torch's own generator if None.
     """
 
@@ -68,6 +69,7 @@ class Dense(nn.Module):
         output: Output = "linear",
         init: Init = "glorot-uniform",
         layer_norm: bool = False,
+        last: PositiveFloat = 1.0,
         rng: Given[torch.Generator | None] = None,
     ) -> None:
         super().__init__()
@@ -79,7 +81,10 @@ class Dense(nn.Module):
                 modules.append(nn.LayerNorm(after))
             modules.append(ACTIVATIONS[activation](slope))
         exact = output in _EXPONENTIAL
-        modules += [linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear), OUTPUTS[output]()]
+        closing = linear(sizes[-1], outputs, init, rng, PreciseLinear if exact else nn.Linear)
+        with torch.no_grad():
+            closing.weight.mul_(last)
+        modules += [closing, OUTPUTS[output]()]
         self.layers = nn.Sequential(*modules)
 
     def forward(self, x: Tensor) -> Tensor:

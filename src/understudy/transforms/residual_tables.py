@@ -91,13 +91,13 @@ def interpolated(table: Tensor, row: Tensor, towards: Tensor, limit: Tensor, z: 
         row: of each cell `(n, d)`, a whole number of floating type; the next row is that of the next bin.
         towards: the next bin `(n, d)`, 0 to 1.
         limit: $b$, `(n, d)`.
-        z: normal scores `(n, d)`.
+        z: normal scores `(n, d)`; gradients reach them, also where one lies exactly at a knot.
     """
     start = row * float(ROW)
     shift = limit.clamp(max=CAP)
     t = z + limit.clamp(DEEPEST, CAP) + _between(table, (start + float(KNOTS)).long(), ROW, towards)
     above = t.clamp(min=0.0)
-    knot = (above * (1 / FIRST)).sqrt().clamp(max=KNOTS - 2.0).floor()
+    knot = (above.detach() * (1 / FIRST)).sqrt().clamp(max=KNOTS - 2.0).floor()
     along = (above - FIRST * knot * knot) / (FIRST * (2 * knot + 1))
     first = (start + knot).long()
     lower, upper = _between(table, first, ROW, towards), _between(table[..., 1:], first, ROW, towards)

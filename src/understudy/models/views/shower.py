@@ -1,15 +1,18 @@
 r"""Showers as a physicist looks at them: cells, and the shape of each layer.
 
 The critic sees the learned cells of the shower that a response stands for: back in physical values and forth again, so that
-what the transforms put right (the energy of a layer, thresholds) is right before it. With $f_c = x_c / E_l$ the share of a
+what the transforms put right (the energy of a layer, thresholds) is right before it. Where learned cells are not what one looks
+at, or hard to find again (normal scores), it sees cells $y_c = [(x_c / t_c)^p - 1]/p$ as powers over their `thresholds` instead,
+and zeros for those below. With $f_c = x_c / E_l$ the share of a
 cell in its layer and $u_c$ its position in cells, it sees besides
 
 - each layer's barycentre $\sum f u$, widths and correlation along its two axes,
 - its hottest cell $\max f$, $\sum f^2$ and $\sum \sqrt f$, which say how concentrated it is,
 - what lies around its barycentre, $\sum_c f_c\, e^{-|u_c - \langle u \rangle|^2 / 2 R^2}$ for some radii,
 - its profiles along both axes, $\sum_b f_{ab}$ and $\sum_a f_{ab}$,
-- smooth numbers of cells above levels of the learned response, $\sum_c \tfrac12 [1 + \tanh s (y_c - t)]$,
-- every bright cell's share of the shower's energy, and where a grid is fine, sums and numbers of cells in coarse blocks.
+- smooth numbers of cells above levels of the cells that are shown, $\sum_c \tfrac12 [1 + \tanh s (y_c - t)]$,
+- every bright cell's share of the shower's energy, where a grid is fine, sums and numbers of cells in coarse blocks, and where
+  `energies` are asked for, that of the layer, $\ln (1 + E_l)$.
 
 Each number $v$ is shown as $\mathrm{arsinh}\, [(v - \mu(c)) / \sigma(c)]$, with the mean and the width that it has at the
 conditions $c$: both from fits quadratic in the features, $\sigma$ from one of $\ln (v - \mu)^2$. So the critic need not learn
@@ -21,9 +24,11 @@ any cell.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter, Layer
@@ -56,18 +61,18 @@ class LayerShape(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, layer: Layer, levels: list[float], radii: list[float], coarse: int) -> None:
+    def __init__(self, layer: Layer, levels: list[float], radii: list[float], coarse: int, energy: bool = False) -> None:
         super().__init__()
         self.grid = layer.shape
         centred = layer.cartesian - layer.cartesian.mean(0)
         scaled = centred / np.sqrt(layer.areas.mean()) if layer.shape_of_grid == "polar" else _in_cells(layer)
         self.radii = radii
         self.register_buffer("positions", torch.as_tensor(scaled, dtype=torch.float32), persistent=False)
-        self.levels = levels
+        self.levels, self.energy = levels, energy
         self.coarse = coarse if coarse and min(self.grid) >= 3 * coarse else 0
 
-    def forward(self, cells: Tensor, learned: Tensor) -> Tensor:
-        """Of cells [MeV] and of the learned response, `(n, cells)` each, to `(n, k)`."""
+    def forward(self, cells: Tensor, shown: Tensor) -> Tensor:
+        """Of cells [MeV] and of the cells as they are shown, `(n, cells)` each, to `(n, k)`."""
         share = cells / (cells.sum(1, keepdim=True) + TINY)
         mean, square = share @ self.positions, share @ self.positions**2
         widths = (square - mean**2).clamp(min=1e-6).sqrt()
@@ -78,9 +83,11 @@ class LayerShape(nn.Module):
             distance = (self.positions - mean[:, None, :]).square().sum(2)
             found += [(share * torch.exp(-distance / (2 * r * r))).sum(1, keepdim=True) for r in self.radii]
         found += [(share + 1e-6).sqrt().sum(1, keepdim=True), image.sum(1), image.sum(2)]
-        found += [(0.5 + 0.5 * torch.tanh(SHARPNESS * (learned - t))).sum(1, keepdim=True) for t in self.levels]
+        found += [(0.5 + 0.5 * torch.tanh(SHARPNESS * (shown - t))).sum(1, keepdim=True) for t in self.levels]
         if self.coarse:
-            found += [self._blocks(torch.tanh(SHARPNESS * learned)), torch.log1p(self._blocks(cells))]
+            found += [self._blocks(torch.tanh(SHARPNESS * shown)), torch.log1p(self._blocks(cells))]
+        if self.energy:
+            found.append(torch.log1p(cells.sum(1, keepdim=True)))
         return torch.cat(found, 1)
 
     def _blocks(self, cells: Tensor) -> Tensor:
@@ -97,25 +104,30 @@ def _in_cells(layer: Layer) -> Array:
 
 @register("views", "shower")
 class ShowerView(View):
-    """The learned cells, and the shape of every layer, each standardised.
+    """The cells, learned or as powers over thresholds, and the shape of every layer, each standardised.
 
     Args:
         feature_size: numbers that encode the conditions.
-        geometry: where the cells sit; the learned response must have a column per cell.
+        geometry: where the cells sit; without thresholds the learned response must have a column per cell.
         transforms: the stage's chain.
-        cells: weight of the learned cells in standard deviations.
+        thresholds: energy [MeV] of each layer's cells by name of the layer, or one for all cells, over which cells are shown;
+            None shows the learned cells.
+        power: $p$, where there are thresholds.
+        cells: weight of the cells in standard deviations.
         shapes: weight of the numbers of shape.
         shares: weight of the cells' shares of the shower.
-        faint: cells that hold less than this part of the mean shower have no share shown, and their learned value counts
+        faint: cells that hold less than this part of the mean shower have no share shown, and the cell itself counts
             `faint_weight` times.
         faint_weight: see `faint`.
-        least: learned cells vary by at least this much when they are standardised, so that a cell that is rarely hit is no
-            outlier whenever it is.
-        levels: of the learned response, above which cells are counted.
+        least: cells, as they are shown, vary by at least this much when they are standardised, so that a cell that is rarely
+            hit is no outlier whenever it is.
+        levels: of the cells as they are shown, above which they are counted.
         radii: of the energy around the barycentre, in cells.
         coarse: side of the blocks of fine grids; 0 for none.
+        energies: show the energy of each layer too, for transforms that do not put it right.
     """
 
+    threshold: Tensor | None
     mean: Tensor
     width: Tensor
     scale: Tensor
@@ -126,6 +138,8 @@ class ShowerView(View):
         feature_size: Given[int] = 0,
         geometry: Given[Calorimeter | None] = None,
         transforms: Given[Chain | None] = None,
+        thresholds: dict[str, PositiveFloat] | PositiveFloat | None = None,
+        power: Annotated[float, Field(gt=0, le=1)] = 0.25,
         cells: NonNegativeFloat = 1.0,
         shapes: NonNegativeFloat = 1.0,
         shares: NonNegativeFloat = 1.0,
@@ -135,15 +149,18 @@ class ShowerView(View):
         levels: list[float] = [0.0],  # noqa: B006
         radii: list[float] = [0.6, 0.9, 1.35, 2.0, 4.0],  # noqa: B006
         coarse: NonNegativeInt = 0,
+        energies: bool = False,
     ) -> None:
         super().__init__(transforms)
         if geometry is None:
             raise ValueError("the view 'shower' needs to know where the cells sit; name the recipe's geometry")
-        self.geometry = geometry
+        self.geometry, self.power = geometry, power
+        self.register_buffer("threshold", _each(geometry, thresholds), persistent=False)
         self.weights = (cells, shapes, shares)
         self.faint, self.faint_weight, self.least = faint, faint_weight, least
         self.sizes = [layer.n_cells for layer in geometry.layers]
-        self.layers = nn.ModuleList(LayerShape(layer, list(levels), list(radii), coarse) for layer in geometry.layers)
+        words = list(levels), list(radii), coarse, energies
+        self.layers = nn.ModuleList(LayerShape(layer, *words) for layer in geometry.layers)
         nothing = torch.zeros(1, geometry.n_cells)
         self.numbers = self._shapes(nothing, nothing).shape[1]
         terms, columns = (feature_size + 1) * (feature_size + 2) // 2, sum(self._columns)
@@ -153,17 +170,17 @@ class ShowerView(View):
         self.register_buffer("least_width", torch.ones(columns))
 
     def extra(self, response_size: int) -> int:
-        """The numbers of shape and a share per cell.
+        """The cells that are shown, the numbers of shape and a share per cell, less the columns of the response itself.
 
         Raises:
             ValueError: the learned response has not one column per cell.
         """
-        if response_size != self.geometry.n_cells:
+        if self.threshold is None and response_size != self.geometry.n_cells:
             raise ValueError(
                 f"the view 'shower' needs a learned response with one column per cell ({self.geometry.n_cells}), found"
-                f" {response_size}; choose transforms that keep the cells"
+                f" {response_size}; choose transforms that keep the cells, or give the view thresholds"
             )
-        return self.numbers + self.geometry.n_cells
+        return sum(self._columns) - response_size
 
     def forward(self, response: Tensor, batch: Batch) -> Tensor:
         """The view `(n, d + extra)`: cells, shapes, shares."""
@@ -210,13 +227,26 @@ class ShowerView(View):
 
     def _raw(self, response: Tensor, batch: Batch) -> Tensor:
         cells = self.physical(response, batch.given)
-        response = self.learned(cells, batch.given)
+        shown = self.learned(cells, batch.given) if self.threshold is None else over(cells, self.threshold, self.power)
         share = cells / (cells.sum(1, keepdim=True) + TINY)
-        return torch.cat([response, self._shapes(cells, response), share], 1)
+        return torch.cat([shown, self._shapes(cells, shown), share], 1)
 
-    def _shapes(self, cells: Tensor, learned: Tensor) -> Tensor:
-        parts = zip(self.layers, torch.split(cells, self.sizes, 1), torch.split(learned, self.sizes, 1), strict=True)
+    def _shapes(self, cells: Tensor, shown: Tensor) -> Tensor:
+        parts = zip(self.layers, torch.split(cells, self.sizes, 1), torch.split(shown, self.sizes, 1), strict=True)
         return torch.cat([layer(c, y) for layer, c, y in parts], 1)
+
+
+def over(cells: Tensor, threshold: Tensor, power: float) -> Tensor:
+    """$[(x/t)^p - 1]/p$ of cells `(n, d)` [MeV] over thresholds `(d,)`, 0 below: continuous, with finite gradients everywhere."""
+    return ((cells / threshold).clamp(min=1.0).pow(power) - 1) / power
+
+
+def _each(geometry: Calorimeter, thresholds: dict[str, float] | float | None) -> Tensor | None:
+    """The threshold of every cell `(d,)`."""
+    if thresholds is None:
+        return None
+    each = thresholds if isinstance(thresholds, dict) else dict.fromkeys(geometry.layer_names, thresholds)
+    return torch.as_tensor(geometry.per_layer(each), dtype=torch.float32)
 
 
 def quadratic(features: Tensor) -> Tensor:
