@@ -27,13 +27,17 @@ class Copula(Model):
 
     Args:
         response_size: numbers in the response.
+        standard: the columns are standard normal by construction (normal scores): only their correlations are learned. Where
+            empty cells are imputed, a spread that comes out two per cent too large has the farthest cells, empty but for
+            scores above 2.5, hit by a sixth too often.
     """
 
     mean: Tensor
     lower: Tensor
 
-    def __init__(self, *, response_size: Given[int]) -> None:
+    def __init__(self, *, response_size: Given[int], standard: bool = False) -> None:
         super().__init__()
+        self.standard = standard
         self.noise_size = response_size
         self.register_buffer("mean", torch.zeros(response_size))
         self.register_buffer("lower", torch.eye(response_size))
@@ -51,6 +55,8 @@ class Copula(Model):
             ValueError: no covariance can be found.
         """
         columns, mean, scale = standardised(response, weights)
+        if self.standard:
+            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
         lower = scale[:, None] * root(columns, weights, "copula")
         self.mean, self.lower = (t.detach().to(self.mean).contiguous() for t in (mean, lower))
 

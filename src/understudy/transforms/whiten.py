@@ -19,20 +19,26 @@ class Whiten(Transform):
     """Shift, scale and rotate `(n, d)` to mean 0 and the identity as covariance.
 
     The covariance is shrunk as `understudy.transforms.covariance` says, with a warning where events are few.
+
+    Args:
+        standard: the columns are standard normal by construction (normal scores): only their correlations are learned.
     """
 
     mean: Tensor
     lower: Tensor
     inverted: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, standard: bool = False) -> None:
         super().__init__()
+        self.standard = standard
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("lower", torch.empty(0))
         self.register_buffer("inverted", torch.empty(0))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         columns, mean, scale = standardised(response, weights)
+        if self.standard:
+            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
         lower = scale[:, None] * root(columns, weights, "whiten")
         identity = torch.eye(len(mean), dtype=lower.dtype, device=lower.device)
         self._keep(mean=mean, lower=lower, inverted=torch.linalg.solve_triangular(lower, identity, upper=False))
