@@ -157,6 +157,7 @@ KNOWN = (
     Example("layer-energies", {"thresholds": CUTS}, layers, lambda x: 3e-6 * x.sum(1, keepdim=True)),
     Example("layer-fractions", {}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True)),
     Example("whiten", {}, showers, lambda x: 3e-6 * x.abs().max(), exact_weights=False, events=320),
+    Example("whiten", {"standard": True}, fractions, lambda x: 1e-5 + 0 * x, exact_weights=False, events=320, export=False),
     Example(
         "conditional-marginals",
         {**MARGINALS, "thresholds": CUTS, "energy_bins": 2},

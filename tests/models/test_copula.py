@@ -31,6 +31,14 @@ def test_samples_have_mean_and_covariance_of_the_training_sample():
     torch.testing.assert_close(model.lower @ model.lower.T, data.T.cov(correction=0), atol=2e-3, rtol=0)
 
 
+def test_normal_scores_are_taken_at_their_word():
+    data = correlated(20_000)
+    model = Copula(response_size=3, standard=True)
+    model.fit(data, torch.zeros(len(data), 1))
+    torch.testing.assert_close(model.lower @ model.lower.T, data.T.corrcoef(), atol=2e-3, rtol=0)
+    assert bool((model.mean == 0).all())
+
+
 def test_events_of_negative_weight_take_their_like_away():
     signal, background = correlated(20_000), 3 * correlated(5000, seed=1) + 4
     both = torch.cat([signal, background, 3 * correlated(5000, seed=2) + 4])
