@@ -173,7 +173,7 @@ def test_augmentation_is_seeded_and_off_by_default():
     assert not np.array_equal(drawn[0], drawn[2])
 
 
-def library(**words):
+def augmenting(**words):
     recipe = small_recipe("lhcb-ecal", events=None)
     stage = recipe.stages[0].model_copy(update={"augment": Augment(**words)})
     return recipe.model_copy(update={"stages": [stage]})
@@ -187,7 +187,7 @@ def library(**words):
     ],
 )
 def test_augmentation_that_cannot_be_is_noticed_before_the_events_are_read(words, message):
-    recipe = library(**words)
+    recipe = augmenting(**words)
     schema = build_preparation(recipe, ECAL).schema(showers(1).schema)
     with pytest.raises(ValueError, match=message):
         check_stages(recipe, schema, ECAL)
@@ -208,8 +208,8 @@ def test_the_training_batch_of_an_augmented_stage_is_symmetric(shared):
     np.testing.assert_allclose((more["momentum"][:, :2] / more["momentum"][:, 2:]).mean(0), 0, atol=1e-6)
     from understudy.build import build_stage
 
-    recipe = library()
-    stage = build_stage(recipe.stages[0], recipe, more.schema, ECAL)
+    recipe = small_recipe("lhcb-ecal", events=None)
+    stage = build_stage(recipe.baseline, recipe, more.schema, ECAL)
     batch = training_batch(stage, more)
     assert len(batch) == 1600
     mean = batch.response.mean(0).reshape(30, 30)

@@ -36,7 +36,7 @@ def misaligned(events):
 def trained(events, augment):
     """A shower library of these events."""
     recipe = small_recipe("lhcb-ecal")
-    stage = build_stage(recipe.stages[0], recipe, events.schema, ECAL)
+    stage = build_stage(recipe.baseline, recipe, events.schema, ECAL)
     batch = training_batch(stage, augmented(events, augment, ECAL, np.random.default_rng(1)))
     stage.model.fit(batch.response, batch.conditions, batch.weights)
     return Surrogate(events.schema, [stage], ECAL, Domain.of(events))
