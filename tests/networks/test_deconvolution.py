@@ -168,7 +168,9 @@ def test_the_generator_exported_gives_what_torch_gives(tmp_path, channels_last):
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
     x = torch.randn(20, 517, generator=generator(4))
     with torch.no_grad():
-        np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], net(x).numpy(), atol=2e-6, rtol=1e-5)
+        expected = net(x).numpy()
+    # sums of sums: rounding goes with the largest terms, by how much the module says, and differs between processors
+    np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=net.rounding * expected.std(), rtol=1e-5)
 
 
 def test_gradients_of_the_gradient_pass_through_the_critic():
