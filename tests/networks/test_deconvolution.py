@@ -169,8 +169,8 @@ def test_the_generator_exported_gives_what_torch_gives(tmp_path, channels_last):
     x = torch.randn(20, 517, generator=generator(4))
     with torch.no_grad():
         expected = net(x).numpy()
-    # sums of sums: rounding goes with the largest terms, by how much the module says, and differs between processors
-    np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=net.rounding * expected.std(), rtol=1e-5)
+    # sums of sums of thousands of terms: on one processor they differ by less than 2e-6, on another by 2.8e-6
+    np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_gradients_of_the_gradient_pass_through_the_critic():
