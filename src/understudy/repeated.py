@@ -85,6 +85,10 @@ def _simulating(recipe: Recipe, data: Data) -> Any:
             raise ValueError(f"the variety study asks reference {name!r}, which is a file and cannot simulate; name another")
         return None
     reference = entry()
+    if getattr(reference, "simulator", None) is None:
+        if name is None:
+            return None
+        raise ValueError(f"the variety study asks reference {name!r}, which makes whole events and cannot be asked; name another")
     given = {b.name for b in data.test.schema.given}
     if missing := [b.name for b in reference.simulator.schema.given if b.name not in given]:
         if name is None:
