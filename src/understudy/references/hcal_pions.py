@@ -1,9 +1,10 @@
 r"""Single charged pions in the LHCb HCAL: projected position and transverse energy in, merged image out.
 
-The condition `et` is `real_ET`, the transverse energy from the tracker: the pion's energy times the sine of the polar angle at which
-the interaction point sees the impact point. The tracker measures momenta with $\sigma_p / p = 0.5\,\%$ at low momentum, 1 % at
-200 GeV. The simulator is asked at what was measured, and draws the true energy around it with that resolution; beside the
-calorimeter's own resolution the difference to the exact inverse does not matter. Pions fly straight from the interaction point.
+The condition `et` is `real_ET`, the transverse energy from the tracker: the pion's energy times the sine of the polar angle
+at which the interaction point sees the impact point. The tracker measures momenta with $\sigma_p / p = 0.5\,\%$ at low
+momentum, 1 % at 200 GeV. The simulator is asked at what was measured, and draws the true energy around it with that
+resolution; beside the calorimeter's own resolution the difference to the exact inverse does not matter. Pions fly straight
+from the interaction point.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class PionSimulator:
         cap, threshold: of the read-out [MeV].
     """
 
-    showers: HadronShowers = HadronShowers()
+    showers: HadronShowers = field(default_factory=HadronShowers)
     dead: tuple[tuple[int, int], ...] = hcal.DEAD
     cap: float = hcal.CAP
     threshold: float = hcal.COUNT

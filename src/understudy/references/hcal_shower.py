@@ -9,9 +9,9 @@ $$\langle f_{em} \rangle = 1 - (E / 1\,\mathrm{GeV})^{k - 1}, \quad k = 0.82$$
 (D. Groom, NIM A 572 (2007) 633), which fluctuates as a beta distribution, and a hadronic one. Both are deposited behind the
 interaction with gamma-distributed depths, $t^{\alpha - 1} e^{-\beta t}$: the electromagnetic one in radiation lengths with
 $\alpha = 0.6165 + 0.3193 \ln E$ and $\beta = 0.2198$, the hadronic one in interaction lengths with the same $\alpha$ and
-$\beta = 0.9099 - 0.0237 \ln E$ (R. K. Bock, T. Hansl-Kozanecka, T. P. Shah, NIM 186 (1981) 533; E in GeV). Radial distances follow
-$f(r) = 2 r R^2 / (r^2 + R^2)^2$ (G. Grindhammer, M. Rudowicz, S. Peters, NIM A 290 (1990) 469) with a narrow $R$ for the
-electromagnetic part and one that grows with depth for the hadronic part.
+$\beta = 0.9099 - 0.0237 \ln E$ (R. K. Bock, T. Hansl-Kozanecka, T. P. Shah, NIM 186 (1981) 533; E in GeV). Radial distances
+follow $f(r) = 2 r R^2 / (r^2 + R^2)^2$ (G. Grindhammer, M. Rudowicz, S. Peters, NIM A 290 (1990) 469) with a narrow $R$ for
+the electromagnetic part and one that grows with depth for the hadronic part.
 
 What is deposited in front of the HCAL, behind it or beside it is lost. The sum of the rest has the resolution of the test beam,
 $\sigma_E / E = 69\,\% / \sqrt{E} \oplus 9\,\%$, gamma-distributed; as the measured resolution contains the fluctuations of
