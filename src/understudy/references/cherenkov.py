@@ -73,7 +73,9 @@ class Radiator(BaseModel):
 RICH1 = Radiator(
     name="C4F10", index=1.0014, acceptance=(25 * MRAD, 300 * MRAD), photons=30.0, resolution=1.6 * MRAD, background=0.12
 )
-RICH2 = Radiator(name="CF4", index=1.0005, acceptance=(15 * MRAD, 120 * MRAD), photons=22.0, resolution=0.67 * MRAD, background=0.06)
+RICH2 = Radiator(
+    name="CF4", index=1.0005, acceptance=(15 * MRAD, 120 * MRAD), photons=22.0, resolution=0.67 * MRAD, background=0.06
+)
 """The two radiators of LHCb, with yields and resolutions as in the experiment's performance papers, rounded."""
 
 

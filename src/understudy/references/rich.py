@@ -155,9 +155,7 @@ def differences(likelihood: Array) -> Array:
     return np.stack([*(other - pion for other in others), -pion], axis=1)
 
 
-def _one_radiator(
-    gas: Radiator, momentum: Array, eta: Array, tracks: Array, species: Array, rng: np.random.Generator
-) -> Array:
+def _one_radiator(gas: Radiator, momentum: Array, eta: Array, tracks: Array, species: Array, rng: np.random.Generator) -> Array:
     """One radiator's part of the log-likelihoods, `(5, n)`: all tracks' photons in one flat array."""
     n, seen = len(momentum), gas.sees(eta)
     theta = gas.angle(momentum, MASSES[:, None])
