@@ -1,6 +1,6 @@
 r"""From the collision to the HCAL's face: LHCb's dipole, tracks, and what each sort of particle can deposit.
 
-Particles fly straight to the centre of the magnet at z = 5.2 m, where those of charge q get $\Delta p_x = q \cdot 1.2$ GeV/c at the
+Particles fly straight to the centre of the magnet at z = 5.2 m, where those of charge q get $\Delta p_x = 1.2\,q$ GeV/c at the
 same |p| (4 Tm; a thin lens), and straight on to the face at 13.33 m. What is made behind the magnet gets no kick.
 
 Charged particles give a track (x, y, et) with an efficiency that rises with momentum, if they were made in front of the
