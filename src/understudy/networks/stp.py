@@ -1,10 +1,10 @@
 r"""The networks of the HCAL thesis for single tracks: a generator of images from a few numbers, and its critic.
 
 Generator: a dense layer to 7 x 8 x 512, transposed convolutions of kernel 2 and stride 2 to 14 x 16 x 256, 28 x 32 x 128 and
-56 x 64 x 1, leaky ReLU between them and a sigmoid at the end; the image of 52 rows is the middle of the 56. It has
-1,688,449 parameters for 32 numbers of noise and 3 conditions. Critic: the image, with two empty rows on each side and
-every condition as a channel that is the same in all pixels, to 28 x 32 x 64, 14 x 16 x 128 and the score; 62,657 parameters. The slope
-of the leaky ReLU is not given: 0.2, as TensorFlow has it.
+56 x 64 x 1, leaky ReLU between them and a sigmoid at the end; the image of 52 rows is the middle of the 56. It has 1,688,449
+parameters for 32 numbers of noise and 3 conditions. Critic: the image, with two empty rows on each side and every condition
+as a channel that is the same in all pixels, to 28 x 32 x 64, 14 x 16 x 128 and the score; 62,657 parameters. The slope of the
+leaky ReLU is not given: 0.2, as TensorFlow has it.
 """
 
 from __future__ import annotations

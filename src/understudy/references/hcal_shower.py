@@ -38,7 +38,7 @@ ECAL_LENGTH, HCAL_LENGTH = 1.1, 5.6
 INTERACTION_LENGTH = hcal.DEPTH / HCAL_LENGTH
 """One nuclear interaction length of the HCAL [mm]."""
 _ECAL_X0, _HCAL_X0 = 25.0 / ECAL_LENGTH, INTERACTION_LENGTH / 22.0
-"""Radiation lengths in an interaction length of the two calorimeters."""
+"""Radiation lengths in an interaction length of the two calorimeters; one of the HCAL is 22 mm."""
 
 
 @dataclass(frozen=True)

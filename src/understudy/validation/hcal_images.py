@@ -1,8 +1,9 @@
 r"""Numbers of a merged HCAL image, as the generative-network studies of this calorimeter define them.
 
-With the transverse energy $E_{ij}$ of the pixel in row i and column j: $E = \sum E_{ij}$, $E_\mathrm{max} = \max E_{ij}$, the number
-of cells $N = \sum I[E_{ij} > 6\,\mathrm{MeV}]$, the resolution $r = \mathrm{real\_ET} - E$, where real_ET is the transverse energy
-of the track or of all tracks, and for single tracks the centre of energy $\sum E_{ij}\, i / \sum E_{ij}$ along both axes.
+With the transverse energy $E_{ij}$ of the pixel in row i and column j: $E = \sum E_{ij}$, $E_\mathrm{max} = \max E_{ij}$, the
+number of cells $N = \sum I[E_{ij} > 6\,\mathrm{MeV}]$, the resolution $r = \mathrm{real\_ET} - E$, where real_ET is the
+transverse energy of the track or of all tracks, and for single tracks the centre of energy $\sum E_{ij}\, i / \sum E_{ij}$
+along both axes.
 """
 
 from __future__ import annotations

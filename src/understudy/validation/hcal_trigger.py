@@ -6,8 +6,9 @@ track of the signal has a square of 7 x 7 pixels of the merged image around it. 
 - *HTOS* if a window that fires overlaps one of these squares,
 - *HTIS* if a window that fires overlaps none of them;
 
-it can be both, by different windows. Windows run over real cells: those of the outer region are 4 x 4 pixels large. (Section 5.1.1
-of the HCAL thesis, which calls events with windows of one sort alone by these names, and counts those with both as both.)
+it can be both, by different windows. Windows run over real cells: those of the outer region are 4 x 4 pixels large. (Section
+5.1.1 of the HCAL thesis, which calls events with windows of one sort alone by these names, and counts those with both as
+both.)
 """
 
 from __future__ import annotations

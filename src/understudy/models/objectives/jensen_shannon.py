@@ -1,16 +1,15 @@
 r"""The Jensen-Shannon divergence and its generalisation to other priors, with the minimax generator.
 
-A critic with logits $D$ that takes events for real with the prior probability $\pi$ maximises
-$\pi\, \mathbb{E}_x[\log \sigma(D(x))] + (1 - \pi)\, \mathbb{E}_{\tilde x}[\log(1 - \sigma(D(\tilde x)))]$, whose largest value is, but
-for a constant,
+A critic with logits $D$ that takes events for real with the prior probability $\pi$ maximises $\pi\, \mathbb{E}_x[\log
+\sigma(D(x))] + (1 - \pi)\, \mathbb{E}_{\tilde x}[\log(1 - \sigma(D(\tilde x)))]$, whose largest value is, but for a constant,
 
 $$JS_\pi[P \| Q] = \pi\, KL[P \| M] + (1 - \pi)\, KL[Q \| M], \qquad M = \pi P + (1 - \pi) Q$$
 
-(F. Huszar, arXiv:1511.05101, eq. 8). At $\pi = 1/2$ it is the Jensen-Shannon divergence; divided by $\pi$ it tends to $KL[P \| Q]$
-for $\pi \to 0$, which covers all of the data, and divided by $1 - \pi$ to $KL[Q \| P]$ for $\pi \to 1$, which would rather miss
-some. (The HCAL thesis exchanges the two weights in front, so that the limits need no division.) The generator of the minimax
-game minimises what the critic maximises and has no gradient where the critic is sure; the non-saturating one maximises
-$\mathbb{E}_{\tilde x}[\log \sigma(D(\tilde x))]$ (Goodfellow et al. 2014).
+(F. Huszar, arXiv:1511.05101, eq. 8). At $\pi = 1/2$ it is the Jensen-Shannon divergence; divided by $\pi$ it tends to $KL[P
+\| Q]$ for $\pi \to 0$, which covers all of the data, and divided by $1 - \pi$ to $KL[Q \| P]$ for $\pi \to 1$, which would
+rather miss some. (The HCAL thesis exchanges the two weights in front, so that the limits need no division.) The generator of
+the minimax game minimises what the critic maximises and has no gradient where the critic is sure; the non-saturating one
+maximises $\mathbb{E}_{\tilde x}[\log \sigma(D(\tilde x))]$ (Goodfellow et al. 2014).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""The Kullback-Leibler divergence of generated from real events, by a critic that estimates the ratio of their densities.
 
-The optimum of the cross-entropy is the logit $D^* = \log(P / Q)$ with the real density $P$ and the generated $Q$; a generator that
-minimises $-\mathbb{E}_{\tilde x}[D(\tilde x)]$ then minimises $\mathbb{E}_Q[\log(Q / P)] = KL[Q \| P]$ (C. K. Sonderby et al.,
-arXiv:1610.04490; section 3.3.2 of the HCAL thesis).
+The optimum of the cross-entropy is the logit $D^* = \log(P / Q)$ with the real density $P$ and the generated $Q$; a generator
+that minimises $-\mathbb{E}_{\tilde x}[D(\tilde x)]$ then minimises $\mathbb{E}_Q[\log(Q / P)] = KL[Q \| P]$ (C. K. Sonderby
+et al., arXiv:1610.04490; section 3.3.2 of the HCAL thesis).
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class HcalGallery(Analysis):
         rows = order[np.rint(np.linspace(0.1, 0.95, self.events) * (len(order) - 1)).astype(int)]
         columns = panels(samples, rows)
         text = (
-            "Transverse energies on one logarithmic colour scale from 6 MeV; white pixels hold less. Candidates that were asked at the"
-            " same tracks stand in the same row."
+            "Transverse energies on one logarithmic colour scale from 6 MeV; white pixels hold less. Candidates that were asked"
+            " at the same tracks stand in the same row."
         )
         picture = figures.png(gallery_figure(columns), "Events as images: " + ", ".join(columns))
         return [Finding("Gallery of the HCAL", text, pictures=[picture])]

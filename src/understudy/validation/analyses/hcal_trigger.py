@@ -82,10 +82,10 @@ class HcalTrigger(Analysis):
             for key, curve in base.items()
         ]
         text = (
-            f"The trigger fires where 2 x 2 real cells of one region hold more than {self.threshold:g} MeV of transverse energy; it"
-            f" does so on the signal where such a window overlaps a square of {self.square} pixels around one of its hadrons, and"
-            " independently of it where a window overlaps none. Errors are binomial; samples at the same tracks are compared event"
-            " by event in bins of the signal's energy. In bins of the image's own energy every sample has its own events."
+            f"The trigger fires where 2 x 2 real cells of one region hold more than {self.threshold:g} MeV of transverse energy,"
+            f" on the signal where such a window overlaps a square of {self.square} pixels around one of its hadrons, and"
+            " independently of it where a window overlaps none. Errors are binomial; samples at the same tracks are compared"
+            " event by event in bins of the signal's energy. In bins of the image's own energy every sample has its own events."
         )
         return [Finding("Hadron trigger", text, numbers, entries, _table(numbers), pictures, reasons)]
 
