@@ -61,7 +61,7 @@ class PionGun(BaseModel):
         position, et = np.empty((0, 2)), np.empty(0)
         while len(et) < n:
             trial = 2 * (n - len(et)) + 100
-            drawn = np.exp(generator.uniform(*np.log(self.et_range), trial))
+            drawn = np.exp(generator.uniform(np.log(self.et_range[0]), np.log(self.et_range[1]), trial))
             eta, phi = generator.uniform(*self.eta_range, trial), generator.uniform(-np.pi, np.pi, trial)
             r, momentum = hcal.Z_FACE / np.sinh(eta), drawn * np.cosh(eta)
             x, y = r * np.cos(phi), r * np.sin(phi)
@@ -116,10 +116,9 @@ class PionSimulator:
         alive = hcal.alive(self.dead)
         for start in range(0, len(energy), chunk):
             rows = slice(start, start + chunk)
-            slopes = position[rows] / hcal.Z_FACE
-            n = len(slopes)
-            kinds = np.full(n, MESON)
-            pions = Particles(np.arange(n), *position[rows].T, *slopes.T, energy[rows], kinds)
+            x, y = position[rows].T
+            n = len(x)
+            pions = Particles(np.arange(n), x, y, x / hcal.Z_FACE, y / hcal.Z_FACE, energy[rows], np.full(n, MESON))
             image = images(self.showers.deposit(pions, generator), pions, n)
             cells[rows] = read_out(image, alive, self.cap, self.threshold).reshape(n, -1)
         return Events(self.schema, asked.conditions, {hcal.CELLS.name: cells}, aux={MOMENTUM.name: momentum})

@@ -116,13 +116,14 @@ def generate(n: int, generator: np.random.Generator) -> Generated:
             made.append(particles)
     event = np.repeat(np.arange(n), [len(m) for m in made])
     columns = np.concatenate(made).T
-    return Generated(event, columns[0].astype(int), *columns[1:7], columns[7] > 0)
+    px, py, pz, x, y, z = columns[1:7]
+    return Generated(event, columns[0].astype(int), px, py, pz, x, y, z, columns[7] > 0)
 
 
 def _forward_only(module: Any) -> Any:
     """A hook that stops collisions at once in which no b quark flies forwards or backwards."""
 
-    class ForwardOnly(module.UserHooks):  # type: ignore[misc, name-defined]
+    class ForwardOnly(module.UserHooks):  # type: ignore[misc]
         def canVetoProcessLevel(self) -> bool:
             return True
 

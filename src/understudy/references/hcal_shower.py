@@ -206,7 +206,7 @@ def images(spots: Spots, particles: Particles, events: int) -> Array:
 def read_out(image: Array, alive: Array, cap: float = hcal.CAP, threshold: float = hcal.COUNT) -> Array:
     """What the read-out reports of images `(..., 52, 64)` [MeV], float32; `alive` are the pixels that can report."""
     cells = [np.where(c < threshold, 0.0, np.minimum(c, cap)) for c in hcal.real_cells(np.where(alive, image, 0.0))]
-    return hcal.merge(cells[0].astype(np.float32), cells[1].astype(np.float32))
+    return np.asarray(hcal.merge(cells[0].astype(np.float32), cells[1].astype(np.float32)))
 
 
 def _shares(shape: tuple[int, int], concentration: float, generator: np.random.Generator) -> Array:

@@ -60,7 +60,7 @@ def real_et(events: Events) -> Array | None:
     if "et" in events.conditions:
         return np.asarray(events.conditions["et"], float)
     if hcal.TRACKER_IMAGE.name in events.conditions:
-        return np.asarray(events.conditions[hcal.TRACKER_IMAGE.name]).sum((1, 2), dtype=np.float64)
+        return np.asarray(np.asarray(events.conditions[hcal.TRACKER_IMAGE.name]).sum((1, 2), dtype=np.float64))
     return None
 
 

@@ -223,5 +223,5 @@ def test_samples_that_the_analyses_are_not_for(events):
         {"tracks": jagged([], np.zeros(2, int))},
         {"cells": np.ones((2, 89))},
     )
-    with pytest.raises(ValueError, match="an HCAL image has .* 3328|52 x 64"):
+    with pytest.raises(ValueError, match="an HCAL image has"):
         factory("analyses", "hcal-images")()(Samples(small, small, {}))
