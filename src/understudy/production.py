@@ -50,6 +50,8 @@ def produce(
     storage.check_ending(out)
     if events < 1 or chunk < 1:
         raise ValueError(f"a production needs at least one event and one per chunk, not {events} and {chunk}")
+    if getattr(source, "whole", False):  # weights are fitted to all events together
+        chunk = events
     plan = {"source": dict(words or {}), "seed": seed, "chunk": chunk}
     sizes = [min(chunk, events - first) for first in range(0, events, chunk)]
     files = claim(out, {**plan, "events": events}, len(sizes))
@@ -73,7 +75,7 @@ def produce(
 
 def _watched(source: Any, done: int, progress: Callable[[int], None] | None) -> Any:
     """The source with a slow simulator that tells how far it is inside a chunk, where it can."""
-    if progress is None or not hasattr(source.simulator, "progress"):
+    if progress is None or not hasattr(getattr(source, "simulator", None), "progress"):
         return source
     finished = done
 
@@ -87,8 +89,9 @@ def _watched(source: Any, done: int, progress: Callable[[int], None] | None) -> 
 
 def described(entry: Factory, source: Any) -> dict[str, Any]:
     """A source in plain data: the recipe's words without what does not change the events, and its gun as it is."""
+    gun = getattr(source, "gun", None)
     words = {k: v for k, v in entry.to_dict().items() if k not in ("processes", "gun")}
-    return {**words, "gun": source.gun.model_dump(mode="json")} if isinstance(source.gun, BaseModel) else words
+    return {**words, "gun": gun.model_dump(mode="json")} if isinstance(gun, BaseModel) else words
 
 
 def with_energies(source: Any, low: float, high: float) -> Any:
@@ -97,7 +100,7 @@ def with_energies(source: Any, low: float, high: float) -> Any:
     Raises:
         ValueError: the gun has no range of energies, or cannot have this one.
     """
-    gun = source.gun
+    gun = getattr(source, "gun", None)
     if not isinstance(gun, BaseModel) or "energy_range" not in type(gun).model_fields:
         raise ValueError("this reference's particle gun has no range of energies; leave out --energies")
     try:
