@@ -69,26 +69,25 @@ class TableFile:
         return open_table(self.path, self.tree)
 
     @cached_property
-    def schema(self) -> Schema:
-        """The blocks of the table's events."""
+    def _description(self) -> tuple[Schema, int]:
         with self._table() as table:
             if self._items and not self._lists(table):
                 raise ValueError(f"{table.where}: none of the named branches holds lists, so rows are entries; leave 'rows' out")
             blocks = {p: tuple(q.block(n, table, self._items) for n, q in named.items()) for p, named in self._parts.items()}
-        return Schema(blocks["conditions"], blocks["response"], blocks["aux"])
-
-    def __len__(self) -> int:
-        return self._length
-
-    @cached_property
-    def _length(self) -> int:
-        with self._table() as table:
-            n = len(table)
-            if self._items:
-                n = sum(int(counts.sum()) for counts, _, _ in self._read_counts(table))
+            for path in self._paths():
+                table.find(path)
+            n = self._count(table) if self._items else len(table)
         if self._first is not None and self._first > n:
             raise ValueError(f"{self.path} holds {n} rows where the first {self._first} are asked for; ask for fewer")
-        return self._first or n
+        return Schema(blocks["conditions"], blocks["response"], blocks["aux"]), self._first or n
+
+    @property
+    def schema(self) -> Schema:
+        """The blocks of the table's events."""
+        return self._description[0]
+
+    def __len__(self) -> int:
+        return self._description[1]
 
     def chunks(self, rows: int = ROWS) -> Iterator[Events]:
         """All events in the file's order, from at most `rows` entries of the file at a time."""
@@ -138,10 +137,12 @@ class TableFile:
         found = [table.find(path) for path in self._paths()]
         return list(dict.fromkeys(column.name for column, index in found if column.jagged and index is None))
 
-    def _read_counts(self, table: Table) -> Iterator[tuple[Array, int, int]]:
+    def _count(self, table: Table) -> int:
+        """Number of items of all entries."""
+        names, total = self._lists(table), 0
         for start in range(0, len(table), ROWS):
-            stop = min(start + ROWS, len(table))
-            yield self._counts(table, table.take(self._lists(table), start, stop), start), start, stop
+            total += int(self._counts(table, table.take(names, start, min(start + ROWS, len(table))), start).sum())
+        return total
 
     def _counts(self, table: Table, read: Mapping[str, Any], start: int) -> Array:
         """Number of items of each entry; ValueError where the lists differ in length."""

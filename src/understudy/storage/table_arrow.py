@@ -45,7 +45,7 @@ class ParquetTable(Table):
             parts.append(self._group(group, names).slice(max(start - begin, 0), stop - max(start, begin)))
         with readable(self.path, "Parquet"):
             rows = arrow.concat_tables(parts) if parts else self._group(0, names).slice(0, 0)
-        return {n: _values(rows, n, self.columns[n], f"{self.path}", start) for n in names}
+        return {n: _values(rows, n, self.columns[n], str(self.path)) for n in names}
 
     def _group(self, group: int, names: tuple[str, ...]) -> Any:
         if self._kept is None or self._kept[:2] != (group, names):
@@ -56,11 +56,15 @@ class ParquetTable(Table):
 
 
 class CsvTable(Table):
-    """A CSV file with a line of names; read forwards in blocks, and again from its beginning where an earlier row is asked for."""
+    """A CSV file with a line of names; read forwards in blocks, and again from its beginning where an earlier row is asked for.
+
+    All numbers are read as floating-point ones: whole numbers in the first block may be others further down.
+    """
 
     extra = "parquet"
 
     def _open(self) -> Mapping[str, TableColumn]:
+        self._types: dict[str, Any] = {}
         self._rewind()
         self._names = [n or f"column_{i}" for i, n in enumerate(self._file.schema.names)]
         if len(set(self._names)) < len(self._names):
@@ -70,12 +74,17 @@ class CsvTable(Table):
         return {c.name: c for name, kind in types for c in _columns(name, kind)}
 
     def _rewind(self) -> None:
-        csv = extra("pyarrow.csv", self.extra, "reading CSV files")
+        arrow, csv = (extra(m, self.extra, "reading CSV files") for m in ("pyarrow", "pyarrow.csv"))
         self.close()
         if self.path.stat().st_size == 0:
             raise ValueError(f"{self.path} is empty; choose a file with events")
+        options = csv.ReadOptions(block_size=_BLOCK, use_threads=False)
         with readable(self.path, "CSV"):
-            self._file = csv.open_csv(self.path, read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False))
+            if not self._types:
+                with csv.open_csv(self.path, read_options=options) as first:
+                    self._types = {f.name: arrow.float64() if _plain(f.type) else f.type for f in first.schema}
+            convert = csv.ConvertOptions(column_types=self._types)
+            self._file = csv.open_csv(self.path, read_options=options, convert_options=convert)
         self._before, self._batch = 0, None
 
     def _next(self) -> bool:
@@ -96,7 +105,7 @@ class CsvTable(Table):
     def take(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Columns from row `start` up to `stop`."""
         arrow = extra("pyarrow", self.extra, "reading CSV files")
-        stop = min(stop, len(self)) if hasattr(self, "length") else stop
+        stop = min(stop, len(self))
         if self._batch is None or start < self._before:
             self._rewind()
         parts: list[Any] = []
@@ -108,8 +117,12 @@ class CsvTable(Table):
             if start < stop and not self._next():
                 break
         rows = arrow.Table.from_batches(parts or [], schema=self._file.schema).rename_columns(self._names)
-        first = stop - rows.num_rows
-        return {n: _values(rows, n, self.columns[n], f"{self.path}", first) for n in dict.fromkeys(names)}
+        return {n: _values(rows, n, self.columns[n], str(self.path)) for n in dict.fromkeys(names)}
+
+
+def _plain(kind: Any) -> bool:
+    types = extra("pyarrow", "parquet", "reading CSV files").types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind))
 
 
 def _columns(name: str, kind: Any) -> Iterator[TableColumn]:
@@ -119,7 +132,7 @@ def _columns(name: str, kind: Any) -> Iterator[TableColumn]:
         for field in kind:
             yield from _columns(f"{name}.{field.name}", field.type)
         return
-    listed, shape, inner = types.is_list(kind) or types.is_large_list(kind), [], kind
+    listed, shape = types.is_list(kind) or types.is_large_list(kind), []
     inner = kind.value_type if listed else kind
     while types.is_fixed_size_list(inner):
         shape.append(inner.list_size)
@@ -128,16 +141,18 @@ def _columns(name: str, kind: Any) -> Iterator[TableColumn]:
     yield TableColumn(name, str(kind), numeric and not (listed and shape), listed, tuple(shape))
 
 
-def _values(rows: Any, name: str, column: TableColumn, where: str, first: int) -> Any:
-    """A column as an array; ValueError where a number is missing."""
+def _values(rows: Any, name: str, column: TableColumn, where: str) -> Any:
+    """A column as an array, NaN where a number is missing; ValueError where a list is."""
     arrow = extra("pyarrow", "parquet", "reading Parquet files")
     array = rows.column(name) if name in rows.column_names else rows.column(name.partition(".")[0])
     array = array.combine_chunks() if isinstance(array, arrow.ChunkedArray) else array
     for part in name.split(".")[1:] if name not in rows.column_names else ():
         array = arrow.compute.struct_field(array, part) if hasattr(arrow, "compute") else array.field(part)
-    if array.null_count and not arrow.types.is_floating(array.type):
-        row = first + int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(f"{where}: the column {name!r} is empty in row {row}; fill it or remove the row")
+    if column.shape or column.jagged:
+        if array.null_count or array.flatten().null_count:
+            raise ValueError(f"{where}: the column {name!r} lacks lists or numbers in some rows; fill or remove these rows")
+    elif array.null_count:
+        array = array.cast(arrow.float64())
     if column.jagged:
         import awkward
 

@@ -23,6 +23,8 @@ class RootTable(Table):
         with readable(self.path):
             self._file = uproot.open(self.path)
             names = self.trees()
+            if (size := self.path.stat().st_size) < self._file.file.fEND:
+                raise EOFError(f"it is truncated: {size} bytes of {self._file.file.fEND}")
         if not names:
             raise ValueError(f"{self.path} holds no tree; choose a ROOT file with one")
         if self.tree is None and len(names) > 1:
@@ -32,17 +34,17 @@ class RootTable(Table):
             raise ValueError(f"{self.path}: there is no tree {self.tree!r}{nearest(self.tree, names)}")
         with readable(self.path):
             self._tree = self._file[self.tree]
-            return {c.name: c for c in map(self._column, self._tree.itervalues(recursive=True)) if c is not None}
+            branches = [b for b in self._tree.itervalues(recursive=True) if not len(b.branches)]
+            self._entries = {b.name: b.num_entries for b in branches}
+            return {c.name: c for c in map(self._column, branches)}
 
     def trees(self) -> tuple[str, ...]:
         """Names of the trees of the file."""
         kinds = self._file.classnames(recursive=True, cycle=False)
         return tuple(name for name, kind in kinds.items() if kind in _KINDS)
 
-    def _column(self, branch: Any) -> TableColumn | None:
+    def _column(self, branch: Any) -> TableColumn:
         uproot = extra("uproot", self.extra, "reading ROOT files")
-        if len(branch.branches):
-            return None
         name, said, how = self._path(branch), branch.typename, branch.interpretation
         jagged = isinstance(how, uproot.AsJagged)
         inner = how.content if jagged else how
@@ -58,13 +60,14 @@ class RootTable(Table):
         return "/".join(reversed(parts))
 
     def _length(self) -> int:
-        for branch in self._tree.itervalues(recursive=True):
-            if len(branch.branches) == 0 and branch.num_entries != self._tree.num_entries:
+        n = int(self._tree.num_entries)
+        for name, entries in self._entries.items():
+            if entries != n:
                 raise ValueError(
-                    f"{self.where}: the branch {branch.name!r} has {branch.num_entries} entries where the tree has"
-                    f" {self._tree.num_entries}; write the tree again, filling all branches together"
+                    f"{self.where}: the branch {name!r} has {entries} entries where the tree has {n}; write the tree again,"
+                    " filling all branches together"
                 )
-        return int(self._tree.num_entries)
+        return n
 
     def take(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Columns from row `start` up to `stop`."""
