@@ -1,6 +1,6 @@
 """Tracks per second of the parametric RICH on one processor core; the goal is 50,000.
 
-    python benchmarks/rich_speed.py [--tracks 200000] [--rounds 5]
+python benchmarks/rich_speed.py [--tracks 200000] [--rounds 5]
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def write_parquet(path):
 def write_csv(path):
     c = columns()
     rows = zip(c["P"], c["DLLk"].astype(float), c["n"], strict=True)
-    path.write_text("P,DLLk,n\n" + "".join(f"{p!r},{d!r},{n}\n" for p, d, n in ((float(a), float(b), int(k)) for a, b, k in rows)))
+    path.write_text(
+        "P,DLLk,n\n" + "".join(f"{p!r},{d!r},{n}\n" for p, d, n in ((float(a), float(b), int(k)) for a, b, k in rows))
+    )
     return path
 
 
@@ -104,18 +106,18 @@ def test_fields_inside_others(tmp_path):
 def test_an_unknown_branch_is_answered_with_the_nearest(path):
     with open_table(path) as table, pytest.raises(ValueError, match=r"there is no branch 'dllK' \(did you mean 'DLLk'\?\)"):
         table.find("dllK")
-    with open_table(path) as table, pytest.raises(ValueError, match="there is no branch 'zzzzzz'; there are .*DLLk"):
+    with open_table(path) as table, pytest.raises(ValueError, match=r"there is no branch 'zzzzzz'; there are .*DLLk"):
         table.find("zzzzzz")
 
 
-@pytest.mark.parametrize("ending", WRITERS)
-@pytest.mark.parametrize("damage", ["empty", "half", "text"])
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [(e, d) for e in WRITERS for d in ("empty", "half", "text") if (e, d) != (".csv", "half")],  # half a CSV file is a CSV file
+)
 def test_damaged_files(ending, damage, tmp_path):
     path = WRITERS[ending](tmp_path / f"tracks{ending}")
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "half": content[: len(content) // 2], "text": b"not\0 what,it,says\nabout,itself\n"}[damage])
-    if ending == ".csv" and damage == "half":
-        return  # a shorter CSV file is a CSV file
     with pytest.raises(ValueError, match=f"tracks{ending} .*(damaged|empty|not an HDF5|truncated|no .* file)"), open_table(path):
         pass
 
@@ -155,7 +157,9 @@ def test_missing_lists_and_numbers_of_a_parquet_file(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"n": [1, None, 3], "hits": [[1.0], [2.0, None], []], "fine": [[1], [], [2]]}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"n": [1, None, 3], "hits": [[1.0], [2.0, None], []], "fine": [[1], [], [2]]}), tmp_path / "a.parquet"
+    )
     with open_table(tmp_path / "a.parquet") as table:
         np.testing.assert_array_equal(table.take(["n"], 0, 3)["n"], [1, np.nan, 3])
         with pytest.raises(ValueError, match="the column 'hits' lacks lists or numbers in some rows; fill or remove these rows"):
@@ -189,7 +193,10 @@ def test_which_tree(tmp_path):
         open_table(tmp_path / "b.root")
 
 
-@pytest.mark.parametrize(("ending", "extra", "package"), [(".root", "root", "uproot"), (".parquet", "parquet", "pyarrow"), (".csv", "parquet", "pyarrow")])
+@pytest.mark.parametrize(
+    ("ending", "extra", "package"),
+    [(".root", "root", "uproot"), (".parquet", "parquet", "pyarrow"), (".csv", "parquet", "pyarrow")],
+)
 def test_without_the_extra(ending, extra, package, tmp_path, monkeypatch):
     path = WRITERS[ending](tmp_path / f"a{ending}")
 
@@ -197,7 +204,9 @@ def test_without_the_extra(ending, extra, package, tmp_path, monkeypatch):
         raise ModuleNotFoundError("no", name=name)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=rf"needs the package {package}; install it with: pip install 'understudy\[{extra}\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"needs the package {package}; install it with: pip install 'understudy\[{extra}\]'"
+    ):
         open_table(path)
 
 

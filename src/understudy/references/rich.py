@@ -1,9 +1,9 @@
 r"""Ring-imaging Cherenkov detectors: tracks to differences of log-likelihood between particle hypotheses.
 
 A track radiates in each gas that it crosses; photons arrive at the Cherenkov angle of its true mass, smeared by the resolution,
-their number Poisson-distributed. Photons of other tracks hit the plane uniformly, so that their density grows with the angle; their
-number grows with that of the event's tracks. With the angles $\theta_i$ the likelihood of a hypothesis $h$ is, relative to a
-particle below threshold, which is none but background,
+their number Poisson-distributed. Photons of other tracks hit the plane uniformly, so that their density grows with the angle;
+their number grows with that of the event's tracks. With the angles $\theta_i$ the likelihood of a hypothesis $h$ is, relative
+to a particle below threshold, which is none but background,
 $$\ln\frac{L_h}{L_\mathrm{bt}} = \sum_i \ln\left(1 + \frac{\mu_h\,G(\theta_i-\theta_h;\sigma)}{b(\theta_i)}\right) - \mu_h .$$
 Each DLL is the difference to the pion's.
 
@@ -155,9 +155,7 @@ def differences(likelihood: Array) -> Array:
     return np.stack([*(other - pion for other in others), -pion], axis=1)
 
 
-def _one_radiator(
-    gas: Radiator, momentum: Array, eta: Array, tracks: Array, species: Array, rng: np.random.Generator
-) -> Array:
+def _one_radiator(gas: Radiator, momentum: Array, eta: Array, tracks: Array, species: Array, rng: np.random.Generator) -> Array:
     """One radiator's part of the log-likelihoods, `(5, n)`: all tracks' photons in one flat array."""
     n, seen = len(momentum), gas.sees(eta)
     theta = gas.angle(momentum, MASSES[:, None])
