@@ -13,6 +13,7 @@ from understudy.inspection_table import describe_table, draft
 from understudy.inspection_table import trees as tree_names
 from understudy.rundir import MANIFEST, read_json, read_manifest
 from understudy.schema import Block
+from understudy.storage.images import is_images
 from understudy.storage.tables import FORMATS
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -27,7 +28,7 @@ def describe(path: Path) -> Tables:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; check the path")
-    if path.is_file():
+    if path.is_file() or is_images(path):
         return describe_file(path)
     manifest = read_manifest(path)
     return describe_bundle(path, manifest) if manifest.get("kind") == "bundle" else describe_run(path, manifest)
