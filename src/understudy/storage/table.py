@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-ROWS = 50_000
+ROWS = 100_000
 """Rows read at a time."""
 _INDEX = re.compile(r"^(.*)\[(\d+)\]$")
 
