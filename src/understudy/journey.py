@@ -33,7 +33,7 @@ from understudy.rivals import rivals
 from understudy.rundir import RunDirectory
 from understudy.scoring import stage_score
 from understudy.splits import Data, prepare
-from understudy.surrogate import RESPONSE, Stage, Surrogate
+from understudy.surrogate import DETECTED, RESPONSE, Stage, Surrogate
 from understudy.symmetry import Augment, augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
@@ -140,6 +140,10 @@ def with_needs(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, cons
 def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:
     """Train every stage in order, then the baseline."""
     schema, geometry = data.train.schema, data.geometry
+    if data.train.mask is not None and all(stage.produces != DETECTED for stage in recipe.stages):
+        raise ValueError(
+            f"not all events of {data.name} are detected, and recipe {recipe.name} has no stage that produces 'detected'; add one"
+        )
     domain = Domain.of(data.train)
     rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
     needs = load_needs(recipe)
@@ -155,7 +159,8 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     if recipe.baseline is not None:
         stage = build_stage(recipe.baseline, recipe, schema, geometry, rng, needs)
         train_stage(stage, recipe.baseline, recipe, data, place, resume=resume, console=console, name="baseline")
-        baseline = Surrogate(schema, [stage], geometry, domain)
+        detection = [] if surrogate.detection is None else [surrogate.detection]
+        baseline = Surrogate(schema, [*detection, stage], geometry, domain)
     parameters = sum(p.numel() for p in surrogate.parameters())
     facts = {"minutes": seconds / 60, "device": device, "parameters": parameters}
     write_trained(place.path / "checkpoints", surrogate, facts, data.train)

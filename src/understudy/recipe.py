@@ -29,7 +29,7 @@ from pydantic import (
 from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
 from understudy.recipes import shipped
-from understudy.registry import Factory, explain, factory
+from understudy.registry import Factory, explain, factory, lookup
 from understudy.symmetry import Augment, Canonicalise
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
@@ -171,7 +171,12 @@ class Recipe(_Section):
         if self.stages[-1].produces != "response":
             raise ValueError(f"the last stage produces {self.stages[-1].produces!r}; it must produce 'response'")
         for stage in self.stages[:-1]:
-            if stage.produces not in self.derived:
+            if stage.produces == "detected":
+                if len(self.stages) != 2:
+                    raise ValueError("a stage that produces 'detected' goes together with that of the response alone")
+                if not hasattr(lookup("models", stage.model.kind), "drawn"):
+                    raise ValueError(f"a stage that produces 'detected' needs the model 'detection', not {stage.model.kind!r}")
+            elif stage.produces not in self.derived:
                 raise ValueError(f"a stage produces {stage.produces!r}, which 'derived' does not name")
         if self.baseline is not None and self.baseline.produces != "response":
             raise ValueError(f"the baseline produces {self.baseline.produces!r}; it must produce 'response'")

@@ -114,6 +114,7 @@ class GAN(Model):
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
         given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
+        given["labels"] = (noise, noise + feature_size)
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
@@ -122,7 +123,8 @@ class GAN(Model):
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
-        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
+        told = feature_size if critic_features else 0
+        given |= {"inputs": seen + told, "outputs": 1, "labels": (seen, seen + told)}
         self.critic: nn.Module = factory("networks", critic, "critic")(**given)
 
     def fit(
