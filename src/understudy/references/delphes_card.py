@@ -77,7 +77,9 @@ class Card:
         """Read a card; errors as of `read_card`, and ValueError where it has no ExecutionPath."""
         script = read_card(path)
         if "ExecutionPath" not in script.values.set:
-            raise ValueError(f"{path} sets no ExecutionPath, so it is no Delphes card; give a card that says its modules in order")
+            raise ValueError(
+                f"{path} sets no ExecutionPath, so it is no Delphes card; give a card that says its modules in order"
+            )
         return cls(script)
 
     @cached_property

@@ -27,18 +27,18 @@ DEEPEST = 100
 _Node = Callable[[Mapping[str, Any]], Any]
 
 _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
-    **{name: (1, np.abs) for name in ("abs", "fabs", "TMath::Abs")},
-    **{name: (1, np.sqrt) for name in ("sqrt", "TMath::Sqrt")},
-    **{name: (1, np.exp) for name in ("exp", "TMath::Exp")},
-    **{name: (1, np.log) for name in ("log", "TMath::Log")},
-    **{name: (1, np.log10) for name in ("log10", "TMath::Log10")},
-    **{name: (2, np.power) for name in ("pow", "TMath::Power")},
-    **{name: (2, np.minimum) for name in ("min", "TMath::Min")},
-    **{name: (2, np.maximum) for name in ("max", "TMath::Max")},
-    **{name: (2, np.arctan2) for name in ("atan2", "TMath::ATan2")},
-    **{name: (1, np.trunc) for name in ("int",)},
-    **{name: (1, np.floor) for name in ("floor", "TMath::Floor")},
-    **{name: (1, np.ceil) for name in ("ceil", "TMath::Ceil")},
+    **dict.fromkeys(("abs", "fabs", "TMath::Abs"), (1, np.abs)),
+    **dict.fromkeys(("sqrt", "TMath::Sqrt"), (1, np.sqrt)),
+    **dict.fromkeys(("exp", "TMath::Exp"), (1, np.exp)),
+    **dict.fromkeys(("log", "TMath::Log"), (1, np.log)),
+    **dict.fromkeys(("log10", "TMath::Log10"), (1, np.log10)),
+    **dict.fromkeys(("pow", "TMath::Power"), (2, np.power)),
+    **dict.fromkeys(("min", "TMath::Min"), (2, np.minimum)),
+    **dict.fromkeys(("max", "TMath::Max"), (2, np.maximum)),
+    **dict.fromkeys(("atan2", "TMath::ATan2"), (2, np.arctan2)),
+    **dict.fromkeys(("int",), (1, np.trunc)),
+    **dict.fromkeys(("floor", "TMath::Floor"), (1, np.floor)),
+    **dict.fromkeys(("ceil", "TMath::Ceil"), (1, np.ceil)),
 }
 for _short, _root, _function in (
     ("sin", "Sin", np.sin),
@@ -180,7 +180,9 @@ class _Parser:
     def product(self) -> _Node:
         return self._chain(self.sign, _PRODUCT, numbers=True)
 
-    def _chain(self, operand: Callable[[], _Node], signs: Mapping[str, Callable[[Any, Any], Any]], numbers: bool = False) -> _Node:
+    def _chain(
+        self, operand: Callable[[], _Node], signs: Mapping[str, Callable[[Any, Any], Any]], numbers: bool = False
+    ) -> _Node:
         """Operands joined from the left; `numbers` takes truth values for 1 and 0."""
         found = operand()
         while (sign := self.next_is(*signs)) is not None:
