@@ -228,6 +228,22 @@ class Surrogate(nn.Module):
         self.train(was_training)
         return flagged(answered(events, packed, detected), self.domain)
 
+    def detection_probability(self, conditions: Conditions, chunk: int = 8192) -> np.ndarray[Any, Any] | None:
+        """The probability of each row of `conditions` to be detected, `(n,)`; None where everything is."""
+        if self.detection is None:
+            return None
+        given = {b.name: np.asarray(conditions[b.name], np.float32) for b in self.schema.given}
+        found = np.empty(len(next(iter(given.values()))), np.float32)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for start in range(0, len(found), chunk):
+                known = as_tensors(given, slice(start, start + chunk))
+                noise = torch.zeros(len(found[start : start + chunk]), self.noise_size)
+                found[start : start + chunk] = self.detected(noise, known)[0].cpu().numpy()
+        self.train(was_training)
+        return found
+
 
 def as_tensors(arrays: Mapping[str, Any], rows: slice = slice(None), device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Arrays by name as float32 (or integer) tensors."""

@@ -115,6 +115,18 @@ class OnnxSurrogate:
                 detected[rows] = seen
         return flagged(answered(events, packed, detected), self.domain)
 
+    def detection_probability(self, conditions: Conditions, chunk: int = 8192) -> Array | None:
+        """The probability of each row of `conditions` to be detected, `(n,)`; None where the bundle tells none."""
+        given = {b.name: np.asarray(conditions[b.name], np.float32) for b in self.schema.given}
+        (start, stop), session = self._graph_for(frozenset(given))
+        if not session.detects:
+            return None
+        n = len(next(iter(given.values())))
+        rows = [slice(first, first + chunk) for first in range(0, n, chunk)]
+        noise = np.zeros((min(n, chunk), stop - start), np.float32)
+        parts = [session.probability(noise[: len(range(*r.indices(n)))], {k: v[r] for k, v in given.items()})[0] for r in rows]
+        return np.concatenate(parts)
+
     def _graph_for(self, names: frozenset[str]) -> tuple[tuple[int, int], Session]:
         for inputs, noise, session in self.sessions:
             if inputs == names:
