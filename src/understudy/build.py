@@ -164,7 +164,7 @@ def target_of(stage: Stage, events: Events) -> Tensor:
     if stage.produces == DETECTED:
         if events.mask is None:
             raise ValueError(
-                "a stage produces 'detected', but the reference does not say which events are: it has no mask; leave the stage out"
+                "a stage produces 'detected', but the reference has no mask that says which events are; leave the stage out"
             )
         return torch.tensor(events.mask, dtype=torch.float32).unsqueeze(1)
     if stage.produces == RESPONSE:

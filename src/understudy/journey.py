@@ -75,6 +75,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    card: str | Path | None = None,
+    particle: str | None = None,
 ) -> Run:
     """Do the whole journey of a recipe.
 
@@ -88,12 +90,14 @@ def run(
         resume: continue an interrupted run in `out`.
         overwrite: replace an earlier run in `out`.
         console: shows progress; silent if absent.
+        card: a Delphes card in place of the recipe's reference.
+        particle: which particle of it.
 
     Raises:
         ValueError: the recipe or the data are wrong, or a resumed run's recipe has changed.
         FileExistsError: `out` holds a run already and neither `resume` nor `overwrite` is given.
     """
-    recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
+    recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events, card=card, particle=particle)
     console = console or Console(quiet=True)
     out = Path(out or Path("runs") / recipe.name)
     recipe = with_needs(recipe, out, resume=resume, overwrite=overwrite, console=console)
@@ -118,10 +122,12 @@ def resolve(
     seed: int | None = None,
     reference: str | None = None,
     events: int | None = None,
+    card: str | Path | None = None,
+    particle: str | None = None,
 ) -> Recipe:
     """A recipe by name, path or itself, with the command line's choices in it."""
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return pin(loaded.using(data=data, seed=seed, reference=reference, events=events))
+    return pin(loaded.using(data=data, seed=seed, reference=reference, events=events, card=card, particle=particle))
 
 
 def with_needs(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, console: Console) -> Recipe:

@@ -242,8 +242,10 @@ class Recipe(_Section):
         reference: str | None = None,
         seed: int | None = None,
         events: int | None = None,
+        card: str | Path | None = None,
+        particle: str | None = None,
     ) -> Recipe:
-        """This recipe with another data file, another reference by name, another seed, or another number of events.
+        """This recipe with another data file, another named reference, a Delphes card, another seed, or another number of events.
 
         Raises:
             ValueError: no reference of that name, a file as well as a reference that simulates, or a number out of range.
@@ -262,7 +264,19 @@ class Recipe(_Section):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
             kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
             changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+        if card is not None or particle is not None:
+            if data is not None or reference is not None:
+                raise ValueError("the events come from a file, from a named reference or from a card; give one of the three")
+            changes["reference"] = self._of_card(card, particle)
         return self.model_copy(update=changes)
+
+    def _of_card(self, card: str | Path | None, particle: str | None) -> Factory:
+        """The reference that is a particle of a card, with this recipe's gun."""
+        kept = {k: v for k, v in self.reference.to_dict().items() if k in ("gun", "card", "particle", "leave_out")}
+        if "gun" not in kept or not self.reference.kind.startswith("delphes"):
+            raise ValueError(f"recipe {self.name} simulates no single tracks, so it can learn no card; choose delphes-electron")
+        said = {k: str(v) for k, v in (("card", card), ("particle", particle)) if v is not None}
+        return factory("references", {**kept, **said, "kind": "delphes-card"}, "--card")
 
     def reference_called(self, name: str) -> Factory:
         """The reference or alternative called `name` (by its name here, or by its kind)."""

@@ -206,8 +206,9 @@ class Surrogate(nn.Module):
             chunk: events per forward pass; the result does not depend on it.
 
         Returns:
-            Events with the response, its mask where the stand-in has learned what is detected, and, as `aux["out_of_domain"]`, a flag per event whose conditions lie outside the
-            range that was trained on (a warning names the range).
+            Events with the response, its mask where the stand-in has learned what is detected, and, as
+            `aux["out_of_domain"]`, a flag per event whose conditions lie outside the range that was trained on (a warning names
+            the range).
         """
         blocks = condition_blocks(self.schema, conditions)
         events = Events(Schema(blocks, self.schema.response), {b.name: conditions[b.name] for b in blocks}, where="conditions")

@@ -52,7 +52,9 @@ def test_the_formulae_as_they_are_printed():
     found, made = answer(pt, eta, u, z)
     for i in range(500):
         gev, size = float(pt[i]) / 1000, abs(float(eta[i]))
-        chance = EXPECTED.get((int(size > 0.5) + int(size > 1.5) + int(size > 2.5), int(gev > 0.1) + int(gev > 1) + int(gev > 100)), 0)
+        chance = EXPECTED.get(
+            (int(size > 0.5) + int(size > 1.5) + int(size > 2.5), int(gev > 0.1) + int(gev > 1) + int(gev > 100)), 0
+        )
         assert found[i] == (u[i] < np.float32(chance))
         if size <= 2.5 and gev > 0.1:
             c, k = TERMS[int(size > 0.5) + int(size > 1.5)]

@@ -98,7 +98,7 @@ def test_a_photon_deposits_its_energy_and_may_fall_below_the_threshold(tmp_path)
 def test_what_is_not_covered_is_named_and_may_be_passed_by(tmp_path):
     path = card(tmp_path, kind="TrackCovariance")
     assert Card.read(path).uncovered() == ("Smearing (TrackCovariance)",)
-    with pytest.raises(ValueError, match="goes through Smearing, a TrackCovariance, which is not covered"):
+    with pytest.raises(ValueError, match=r"goes through Smearing, a TrackCovariance, which is not covered"):
         delphes_card(str(path))
     assert one(path, leave_out=("TrackCovariance",)).mask.mean() == pytest.approx(0.8, abs=0.012)
 
@@ -121,30 +121,30 @@ def test_bad_cards_are_said_in_a_sentence(tmp_path, changes, what):
 def test_files_that_source_each_other_in_a_circle(tmp_path):
     (tmp_path / "a.tcl").write_text("source b.tcl")
     (tmp_path / "b.tcl").write_text("source card.tcl")
-    with pytest.raises(ValueError, match="b.tcl sources card.tcl, which leads back to itself"):
+    with pytest.raises(ValueError, match=r"b.tcl sources card.tcl, which leads back to itself"):
         delphes_card(str(card(tmp_path, tail="source a.tcl")))
 
 
 def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="sources gone.tcl, which is not in"):
+    with pytest.raises(FileNotFoundError, match=r"sources gone.tcl, which is not in"):
         delphes_card(str(card(tmp_path, tail="source gone.tcl")))
-    with pytest.raises(FileNotFoundError, match="none.tcl, the Delphes card, is not there"):
+    with pytest.raises(FileNotFoundError, match=r"none.tcl, the Delphes card, is not there"):
         delphes_card(str(tmp_path / "none.tcl"))
 
 
 def test_a_text_that_is_no_card(tmp_path):
     (tmp_path / "x.tcl").write_text("set A 1")
-    with pytest.raises(ValueError, match="sets no ExecutionPath"):
+    with pytest.raises(ValueError, match=r"sets no ExecutionPath"):
         delphes_card(str(tmp_path / "x.tcl"))
 
 
 def test_a_formula_that_divides_by_zero(tmp_path):
-    with pytest.raises(ValueError, match="Smearing: the formula '0.1/\\(pt-20\\)' divides by zero .* at pt = 20"):
+    with pytest.raises(ValueError, match=r"Smearing: the formula '0.1/\(pt-20\)' divides by zero .* at pt = 20"):
         one(card(tmp_path, resolution="0.1/(pt-20)"))
 
 
 def test_tcl_values_continuations_comments_and_sourced_files(tmp_path):
-    (tmp_path / "more.tcl").write_text("set B [expr {2*$A}]\nset Q \"$A and ${B}\"\n# set A {\\\n 9}\nadd L $A\nadd L {x y} z")
+    (tmp_path / "more.tcl").write_text('set B [expr {2*$A}]\nset Q "$A and ${B}"\n# set A {\\\n 9}\nadd L $A\nadd L {x y} z')
     path = tmp_path / "c.tcl"
     path.write_text("set A 3; set C \\\n 4\nforeach x {1 2} { set A 9 }\nsource more.tcl\n")
     values = read_card(path).values
@@ -186,7 +186,7 @@ def test_real_cards_name_what_is_not_covered(shared, name):
     uncovered = " ".join(Card.read(path).uncovered())
     assert "TrackCovariance" in uncovered
     assert "DualReadoutCalorimeter" in uncovered
-    with pytest.raises(ValueError, match="DualReadoutCalorimeter, which is not covered"):
+    with pytest.raises(ValueError, match=r"DualReadoutCalorimeter, which is not covered"):
         delphes_card(str(path), "photon")
 
 

@@ -53,7 +53,7 @@ def test_all_particles_at_once():
     ("text", "what"),
     [
         ("pt * mass", "names 'mass', which is not known; a formula may depend on pt, eta"),
-        ("__import__('os')", "the character \"'\""),
+        ("__import__('os')", 'the character "\'"'),
         ("sqrt", "a function without its arguments"),
         ("sqrt(1, 2)", "gives 2 arguments to sqrt, which has 1"),
         ("(pt + 1", "has a '\\(' without its '\\)'"),

@@ -2,8 +2,8 @@ r"""Whether a particle is detected, as a probability.
 
 $$P(\text{detected} \mid c) = \sigma(F(c)), \qquad \text{detected} \iff \Phi(z) < P, \quad z \sim N(0, 1),$$
 
-with $\Phi$ the normal distribution function, so that $\Phi(z)$ is uniform. $F$ is trained by the weighted binary cross entropy, a strictly
-proper scoring rule: its smallest expectation is at the true probability, which makes the network calibrated where it is
+with $\Phi$ the normal distribution function, so that $\Phi(z)$ is uniform. $F$ is trained by the weighted binary cross entropy, a
+strictly proper scoring rule: its smallest expectation is at the true probability, which makes the network calibrated where it is
 flexible enough. Weights may have either sign; the loss is linear in them.
 """
 

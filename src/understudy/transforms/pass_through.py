@@ -39,7 +39,9 @@ class PassThrough(Transform):
                     f" ({', '.join(conditions) or 'none'}); mend the names"
                 )
             if known[name].width != conditions[source].width:
-                raise ValueError(f"pass-through: {name!r} has {known[name].width} numbers and {source!r} {conditions[source].width}")
+                raise ValueError(
+                    f"pass-through: {name!r} has {known[name].width} numbers and {source!r} {conditions[source].width}"
+                )
         if not blocks or len(blocks) == len(known):
             raise ValueError("pass-through: name some blocks of the response, and leave at least one to be learned")
         self.parts: list[tuple[int, str | None]] = [(b.width, blocks.get(b.name)) for b in schema.response]
@@ -54,8 +56,8 @@ class PassThrough(Transform):
             if source is not None and not torch.equal(part, condition(conditions, source).to(part)):
                 event = int((part != condition(conditions, source).to(part)).any(1).nonzero()[0])
                 raise ValueError(
-                    f"pass-through: {name!r} of event {event} is {float(part[event, 0]):g}, not the condition {source!r}; it has to be"
-                    " learned, leave it out of 'pass-through'"
+                    f"pass-through: {name!r} of event {event} is {float(part[event, 0]):g}, not the condition {source!r}; it has to"
+                    " be learned, leave it out of 'pass-through'"
                 )
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:

@@ -52,7 +52,9 @@ class Tracks:
         wanted = ("pt", "eta", "phi")
         names = [b.name for b in (*events.schema.conditions, *events.schema.response)]
         if missing := [n for n in (*wanted, *(f"reconstructed_{w}" for w in wanted)) if n not in names]:
-            raise ValueError(f"{events.where}: a detector's response to tracks needs {', '.join(missing)}; found {', '.join(names)}")
+            raise ValueError(
+                f"{events.where}: a detector's response to tracks needs {', '.join(missing)}; found {', '.join(names)}"
+            )
         pt, eta, phi = (np.asarray(events[w], np.float64).reshape(-1) for w in wanted)
         found = np.ones(len(pt), bool) if events.mask is None else events.mask
         made = [np.where(found, np.asarray(events[f"reconstructed_{w}"], np.float64).reshape(-1), np.nan) for w in wanted]
@@ -133,7 +135,7 @@ def worst(found: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float
 
 
 def binned(tracks: Tracks, pt_edges: Array, eta_edges: Array) -> dict[str, tuple[Array, Array]]:
-    """Maps of efficiency, median and width with errors over bins of $\\log p_T$ and $\\eta$, each `(len(eta) - 1, len(pt) - 1)`."""
+    """Maps of efficiency, median and width with errors over bins of $p_T$ and $\\eta$, each `(len(eta) - 1, len(pt) - 1)`."""
     shape = len(eta_edges) - 1, len(pt_edges) - 1
     across, along = np.digitize(tracks.eta, eta_edges) - 1, np.digitize(tracks.pt, pt_edges) - 1
     inside = (across >= 0) & (across < shape[0]) & (along >= 0) & (along < shape[1])

@@ -1,7 +1,7 @@
 r"""How a tracker answers to single particles: what part is found, and with what momentum and direction.
 
-The questions of the report on conditional WGAN-GP of Delphes (Cambridge Part III, 2018, figs. 12-16), with numbers: efficiency and
-relative response in regions and as maps over $(p_T, \eta)$; whether the probability to be detected is calibrated; one electron
+The questions of the report on conditional WGAN-GP of Delphes (Cambridge Part III, 2018, figs. 12-16), with numbers: efficiency
+and relative response in regions and as maps over $(p_T, \eta)$; whether the probability to be detected is calibrated; one electron
 fed again and again; what passes through unchanged; the dependence on $\eta$ and the independence of $\phi$ at one momentum.
 Where reference and candidates can be asked, each is asked for `events` particles at the test conditions, again and again.
 """
@@ -117,14 +117,17 @@ class DetectorResponse(Analysis):
             rows.append(row)
         floors = regions.worst(found.pop("floor"))
         numbers = {
-            name: {"regions": {k: {"value": v, "floor": floors[k]} for k, v in regions.worst(d).items()}, "events": len(reference)}
+            name: {
+                "regions": {k: {"value": v, "floor": floors[k]} for k, v in regions.worst(d).items()},
+                "events": len(reference),
+            }
             for name, d in found.items()
         }
-        reasons = {name: [text for text in self._failures(d)] for name, d in found.items()}
+        reasons = {name: self._failures(d) for name, d in found.items()}
         return Finding(
             "Efficiency and momentum response in regions",
-            "Differences from the reference in per cent: of the efficiency absolute, of median and 16-84 % width of pT'/pT relative;"
-            " the floor is the reference asked again.",
+            "Differences from the reference in per cent: of the efficiency absolute, of median and 16-84 % width of pT'/pT"
+            " relative; the floor is the reference asked again.",
             numbers=numbers,
             rows=rows,
             reasons={name: r for name, r in reasons.items() if r},
@@ -180,12 +183,14 @@ class DetectorResponse(Analysis):
                 curves[name] = reliability(chance, seen)
         if not curves:
             return []
-        picture = figures.svg(drawn.reliability_figure(curves), "Reliability: what part is detected at each predicted probability")
+        picture = figures.svg(
+            drawn.reliability_figure(curves), "Reliability: what part is detected at each predicted probability"
+        )
         return [
             Finding(
                 "Calibration of the detection probability",
-                "Reference particles in bins of the probability that the stand-in predicts; the floor of the Brier score is that of a"
-                " perfectly calibrated forecast of the same probabilities.",
+                "Reference particles in bins of the probability that the stand-in predicts; the floor of the Brier score is that of"
+                " a perfectly calibrated forecast of the same probabilities.",
                 numbers={name: {"reliability": curve} for name, curve in curves.items()},
                 pictures=[picture],
             )
@@ -197,7 +202,10 @@ class DetectorResponse(Analysis):
         for name, tracks in {samples.reference_name: reference, **others}.items():
             shifts = {"eta": tracks.eta_shift[tracks.found], "phi": tracks.phi_shift[tracks.found]}
             told = {
-                axis: {"rms": _or_zero(np.sqrt(np.mean(np.square(s))) if len(s) else 0), "largest": _or_zero(np.abs(s).max(initial=0))}
+                axis: {
+                    "rms": _or_zero(np.sqrt(np.mean(np.square(s))) if len(s) else 0),
+                    "largest": _or_zero(np.abs(s).max(initial=0)),
+                }
                 for axis, s in shifts.items()
             }
             rows.append({"sample": name} | {f"{a} {k}": f"{v:.3g}" for a, d in told.items() for k, v in d.items()})
@@ -206,9 +214,7 @@ class DetectorResponse(Analysis):
         wide = {n: t for n, t in others.items() if np.nanmax(np.abs(t.eta_shift), initial=0) > 0}
         pictures = []
         if wide:
-            samples_of = [
-                {n: getattr(t, part)[t.found] for n, t in wide.items()} for part in ("eta_shift", "phi_shift")
-            ]
+            samples_of = [{n: getattr(t, part)[t.found] for n, t in wide.items()} for part in ("eta_shift", "phi_shift")]
             figure = drawn.overlays(["pseudorapidity", "azimuth [rad]"], samples_of, "reconstructed less true")
             pictures.append(figures.svg(figure, "Reconstructed less true direction of the candidates that generate it"))
         return Finding("Directions", "Reconstructed less true pseudorapidity and azimuth.", numbers, rows=rows, pictures=pictures)
@@ -239,7 +245,9 @@ class DetectorResponse(Analysis):
         return Finding("Dependence on the direction", text, pictures=pictures)
 
     def _fed(self, samples: Samples, points: Sequence[Electron], purpose: str) -> tuple[list[str], list[dict[str, Array]]]:
-        simulators: dict[str, Simulator] = {samples.reference_name: samples.simulator, **samples.standins}  # type: ignore[dict-item]
+        if samples.simulator is None:
+            return [], []
+        simulators: dict[str, Simulator] = {samples.reference_name: samples.simulator, **samples.standins}
         titles, found = [], []
         for number, (pt, eta, phi) in enumerate(points):
             given = {k: np.full(self.times, v) for k, v in (("pt", pt), ("eta", eta), ("phi", phi))}
