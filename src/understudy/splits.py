@@ -23,7 +23,7 @@ from understudy.geometry import Calorimeter
 from understudy.needs import check_same_events, simulated_before
 from understudy.plausible import check_plausible, check_projected
 from understudy.prepare import Preparation
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.rundir import RunDirectory
 from understudy.schema import Array
 
@@ -73,7 +73,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     check_hold_out(recipe.hold_out, reference.schema)
     check_stages(recipe, schema, geometry, needs)
     regressors(needs, geometry, schema)
-    simulates = recipe.reference.kind != "file"
+    simulates = not is_file(recipe.reference)
     events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
     with console.step(f"Preparing {len(events):,} events"):
         prepared = preparation(mark(events, recipe.hold_out), reference.geometry)
