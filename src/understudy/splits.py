@@ -54,6 +54,11 @@ class Data:
     digest: str
     held_out: Array | None = None
 
+    def unweighted(self) -> Data:
+        """The same with training and validation events that all count alike."""
+        train, validation = (replace(events, weights=None) for events in (self.train, self.validation))
+        return replace(self, train=train, validation=validation)
+
     @property
     def response_geometry(self) -> Calorimeter | None:
         """Where the response's numbers sit; None where the cells are not what is learned but what it is learned from."""

@@ -70,6 +70,12 @@ def momenta(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return x, conditions_of(x)
 
 
+def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Log-likelihood differences of either sign."""
+    x = 20 * torch.randn(n, 6, generator=generator)
+    return x, conditions_of(x)
+
+
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
     return rtol * x.abs()
 
@@ -174,6 +180,8 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
+    Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
+    Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
 )
 

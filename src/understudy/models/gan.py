@@ -122,7 +122,7 @@ class GAN(Model):
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
-        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
+        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": self.objective.outputs}
         self.critic: nn.Module = factory("networks", critic, "critic")(**given)
 
     def fit(
@@ -162,9 +162,9 @@ class GAN(Model):
         return response if self.view is None else self.view(response, batch)
 
     def score(self, seen: Tensor, conditions: Tensor) -> Tensor:
-        """$D(v, c)$, `(n,)`, of views `(n, D)`."""
+        """$D(v, c)$ of views `(n, D)`: `(n,)`, or `(n, k)` where the objective has the critic give vectors."""
         scores: Tensor = self.critic(torch.cat([seen, conditions], dim=1) if self.critic_features else seen)
-        return scores.squeeze(1)
+        return scores.squeeze(1) if self.objective.outputs == 1 else scores
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the critic plus the penalty."""
@@ -175,14 +175,22 @@ class GAN(Model):
         real_scores, generated_scores = both.chunk(2)
         loss = self.objective.critic(real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(lambda v: self.score(v, batch.conditions), real, generated, generator)
+
+            def witness(v: Tensor) -> Tensor:
+                return self.objective.witness(self.score(v, batch.conditions), generated_scores)
+
+            loss = loss + self.penalty(witness, real, generated, generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
             generated = self.sample(self._noise(batch, generator), batch.conditions)
-            loss = self.objective.generator(self.score(self.seen(generated, batch), batch.conditions), batch.weights)
+            scores, real = self.score(self.seen(generated, batch), batch.conditions), None
+            if self.objective.pairs:
+                with torch.no_grad():
+                    real = self.score(self.seen(batch.response, batch), batch.conditions)
+            loss = self.objective.generator(scores, batch.weights, real)
         for term in self.auxiliaries:
             loss = loss + term.weight * term(generated, batch, generator)
         if self.l1:

@@ -41,7 +41,7 @@ class PhysicsScore:
         self.observables = tuple(observables_for(reference.schema, geometry) if observables is None else observables)
         self._weights = reference.weights
         self._values = evaluate(reference, geometry, self.observables)
-        self._scales = {name: _scale(values) for name, values in self._values.items()}
+        self._scales = {name: _scale(values, self._weights) for name, values in self._values.items()}
 
     def score(self, candidate: Events) -> dict[str, float]:
         """Distance of each observable in the reference's standard deviations, and `score`, their mean.
@@ -75,13 +75,20 @@ class PhysicsScore:
         return _mean(self._values[name], self._weights)
 
 
-def _scale(values: Array) -> float:
-    """Standard deviation of the defined values; of a constant its size, and 1 where that is zero or nothing is defined."""
-    defined = values[~np.isnan(values)]
+def _scale(values: Array, weights: Array | None = None) -> float:
+    """Standard deviation of the defined values; of a constant its size, and 1 where that is zero or nothing is defined.
+
+    Where signed weights leave no variance, it is that without weights.
+    """
+    known = ~np.isnan(values)
+    defined, w = values[known], np.ones(int(known.sum())) if weights is None else weights[known]
     if not len(defined):
         return 1.0
-    size = max(abs(float(defined.mean())), 1e-300)
-    spread = float(defined.std())
+    if not w.sum() > 0 or not w @ (defined - w @ defined / w.sum()) ** 2 > 0:
+        w = np.ones(len(defined))
+    mean = float(w @ defined / w.sum())
+    size = max(abs(mean), 1e-300)
+    spread = float(np.sqrt(w @ (defined - mean) ** 2 / w.sum()))
     return spread if spread > 1e-9 * size else (size if size > 1e-300 else 1.0)
 
 

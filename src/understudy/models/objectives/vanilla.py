@@ -23,6 +23,6 @@ class Vanilla(Objective):
         """Cross-entropy with real events labelled 1 and generated ones 0; 2 log 2 where they cannot be told apart."""
         return weighted_mean(softplus(-real) + softplus(generated), weights)
 
-    def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
+    def generator(self, generated: Tensor, weights: Tensor | None, real: Tensor | None = None) -> Tensor:
         """Cross-entropy of generated events labelled 1."""
         return weighted_mean(softplus(-generated), weights)
