@@ -143,5 +143,9 @@ def test_it_learns_the_signal_under_a_background():
 def test_a_batch_of_one_event_is_refused():
     with pytest.raises(ValueError, match="give batches of 2 or more events, not 1"):
         energy_distance(torch.zeros(1, 2), torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="compares generated events with reference ones"):
-        Cramer().generator(torch.zeros(2, 2), None)
+
+
+@pytest.mark.parametrize("odd", [{"random_labels": 0.1}, {"feature_matching": 1.0}])
+def test_labels_and_feature_matching_do_not_go_with_pairs(odd):
+    with pytest.raises(ValueError, match="knows neither labels nor feature matching"):
+        GAN(feature_size=1, response_size=2, objective="cramer", **odd)

@@ -172,8 +172,8 @@ def test_weights_that_leave_nothing_are_refused(mixed):
     for distance in (wasserstein1, ks, separation_power):
         with pytest.raises(ValueError, match="the weights of x sum to"):
             distance(y, y, -np.ones(100))
+    few = mixed[:100]
     with pytest.raises(ValueError, match="weights, with sums above zero"):
-        few = mixed[:100]
         two_sample_test(Events(SCHEMA, few.conditions, few.response, -np.ones(100), aux=few.aux), few)
     with pytest.raises(ValueError, match="the weights hold NaN or infinity"):
         Events(SCHEMA, mixed[:2].conditions, mixed[:2].response, [1.0, np.nan], aux=mixed[:2].aux)

@@ -72,8 +72,8 @@ def separation_power(
         y: candidate values `(m,)`.
         wx: reference weights.
         wy: candidate weights.
-        bins: number of bins between the edges of `reference_edges` without weights, or the edges themselves. Values outside them are
-            kept in an underflow and an overflow bin.
+        bins: number of bins between the edges of `reference_edges` without weights, or the edges themselves. Values outside them
+            are kept in an underflow and an overflow bin.
     """
     (x, wx, rx), (y, wy, ry) = _sample(x, wx, "x"), _sample(y, wy, "y")
     replicas = _replicas(rx, ry)

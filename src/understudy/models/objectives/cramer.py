@@ -21,8 +21,10 @@ the samples, is the same for all weights of one sample.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from understudy.models.objectives.base import Objective
@@ -42,17 +44,19 @@ class Cramer(Objective):
 
     pairs = True
 
-    def __init__(self, dimension: PositiveInt = 256) -> None:
+    def __init__(self, dimension: Annotated[int, Field(ge=2)] = 256) -> None:
         self.outputs = dimension
 
     def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
         """Minus the estimate of the energy distance of `(n, k)` and `(n, k)`."""
         return -energy_distance(real, generated, weights)
 
-    def generator(self, generated: Tensor, weights: Tensor | None, real: Tensor | None = None) -> Tensor:
+    def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
+        """Not without reference events."""
+        raise ValueError("the objective 'cramer' compares generated events with reference ones; use it in the model 'gan'")
+
+    def against(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
         """The estimate of the energy distance."""
-        if real is None:
-            raise ValueError("the Cramer objective compares generated events with reference ones, and none were given")
         return energy_distance(real, generated, weights)
 
     def witness(self, scores: Tensor, generated: Tensor) -> Tensor:

@@ -21,6 +21,6 @@ class Wasserstein(Objective):
         """Minus the estimate of the Wasserstein-1 distance."""
         return weighted_mean(generated - real, weights)
 
-    def generator(self, generated: Tensor, weights: Tensor | None, real: Tensor | None = None) -> Tensor:
+    def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
         """Minus the mean score of generated events."""
         return -weighted_mean(generated, weights)
