@@ -256,10 +256,9 @@ class Recipe(_Section):
             changes["reference"] = self.reference_called(reference)
         if data is not None:
             old: Factory = changes.get("reference", self.reference)
-            if reference is not None and old.kind != "file":
+            if reference is not None and not is_file(old):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
-            kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
-            changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+            changes["reference"] = _with_file(old, str(data))
         return self.model_copy(update=changes)
 
     def reference_called(self, name: str) -> Factory:
@@ -268,6 +267,18 @@ class Recipe(_Section):
         if name not in known:
             raise ValueError(f"recipe {self.name} has no reference {name!r}; it has {', '.join(known)}")
         return known[name]
+
+
+def is_file(reference: Factory) -> bool:
+    """Whether a reference's events come from a file; others simulate them."""
+    return reference.kind in ("file", "table")
+
+
+def _with_file(old: Factory, path: str) -> Factory:
+    """A reference that reads `path`, as `old` reads its file where it does."""
+    kind = old.kind if is_file(old) else "file"
+    kept = {k: v for k, v in old.arguments.items() if k != "path"} if is_file(old) else {}
+    return factory("references", {"kind": kind, **kept, "path": path})
 
 
 def read_yaml(name: str | Path) -> Any:

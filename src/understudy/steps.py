@@ -19,7 +19,7 @@ from understudy.files import make_directory
 from understudy.geometry import Calorimeter
 from understudy.journey import resolve, train, with_needs
 from understudy.production import described, produce, with_energies
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.registry import Factory
 from understudy.rundir import RunDirectory, read_manifest
 from understudy.sampling import sample_to_file
@@ -82,11 +82,11 @@ def simulating_entry(recipe: Recipe, name: str | None = None) -> Factory:
     """The recipe's reference called `name`, or the first that simulates."""
     if name is not None:
         chosen = recipe.reference_called(name)
-        if chosen.kind == "file":
+        if is_file(chosen):
             raise ValueError(f"reference {name!r} of {recipe.name} is a file and cannot simulate")
         return chosen
     for entry in (recipe.reference, *recipe.alternatives.values()):
-        if entry.kind != "file":
+        if not is_file(entry):
             return entry
     raise ValueError(f"recipe {recipe.name} knows no simulator: its reference is a file and it has no alternatives")
 
