@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -95,7 +95,9 @@ class StageRecipe(_Section):
 
     `augment` enlarges its training split by images under the geometry's symmetries; `canonicalise` brings each event to one of
     its images, the same for all of them, and what is generated back. `calibration` corrects what the trained model generates,
-    each entry what the one before has left.
+    each entry what the one before has left. `weights` says how events count that have weights: `signed` as they are; `expected`
+    by the expectation of the weight given response and features, which is not negative (see `understudy.signed`), transforms
+    being fitted with the signed ones in either case; `none`: all events count alike, background and signal, for comparison.
     """
 
     produces: str = "response"
@@ -104,6 +106,7 @@ class StageRecipe(_Section):
     model: ModelEntry
     augment: Augment | None = None
     canonicalise: Canonicalise | None = None
+    weights: Literal["signed", "expected", "none"] = "signed"
     training: TrainingSettings = TrainingSettings()
     calibration: list[CalibrationEntry] = []
 

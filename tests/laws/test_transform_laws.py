@@ -70,6 +70,12 @@ def momenta(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return x, conditions_of(x)
 
 
+def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Log-likelihood differences of either sign."""
+    x = 20 * torch.randn(n, 6, generator=generator)
+    return x, conditions_of(x)
+
+
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
     return rtol * x.abs()
 
@@ -182,6 +188,8 @@ KNOWN = (
         exact_weights=False,
     ),
     Example("pass-through", {"blocks": {"reconstructed_eta": "eta"}}, tracks, lambda x: 0 * x, schema=TRACKS),
+    Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
+    Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
 )
 
