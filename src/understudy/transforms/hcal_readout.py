@@ -49,7 +49,7 @@ class HcalReadout(Projection):
             coarse = torch.nn.functional.interpolate(mean, scale_factor=2, mode="nearest")[:, 0]
             image = torch.where(self._inner, image, coarse)
         image = torch.where(self.alive & (image >= self.smallest), torch.minimum(image, self.largest), 0.0)
-        return image.reshape(len(response), hcal.N_PIXELS)
+        return image.flatten(1)
 
     @property
     def _inner(self) -> Tensor:
