@@ -34,7 +34,7 @@ run: $(READY)
 	$(BIN)/understudy run quickstart --out runs/quickstart --overwrite
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

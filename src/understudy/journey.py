@@ -28,7 +28,7 @@ from understudy.events import Events
 from understudy.needs import fulfil, pin
 from understudy.prepare import FROM_CONDITIONS
 from understudy.recipe import Recipe, StageRecipe
-from understudy.repeated import check_variety, varieties
+from understudy.repeated import askable, check_variety, varieties
 from understudy.rivals import rivals
 from understudy.rundir import RunDirectory
 from understudy.scoring import stage_score
@@ -261,6 +261,8 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             costs=costs,
             history=trained.history,
             symmetries=symmetries,
+            simulator=askable(recipe, data),
+            standins=standins,
             variety=repeated,
             progress=step.advance,
         )

@@ -7,6 +7,7 @@ from all splits, and the stand-ins are asked at each of their conditions as well
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from understudy import seeds
 from understudy.events import Events
 from understudy.recipe import Recipe
-from understudy.simulator import Simulator
+from understudy.schema import Schema
+from understudy.simulator import Conditions, Simulator
 from understudy.splits import Data
 from understudy.validation.variety import Variety, name_of, nearest_rows, spread_of, typical_rows
 
@@ -76,6 +78,33 @@ def check_variety(recipe: Recipe, data: Data) -> None:
         _simulating(recipe, data).simulator.simulate(one, seeds.generator(recipe.seed, "variety", "check"))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A reference that answers as a run's events are: simulated, then prepared."""
+
+    reference: Any
+    data: Data
+
+    @property
+    def schema(self) -> Schema:
+        """The blocks of the run's events."""
+        return self.data.test.schema
+
+    def simulate(self, conditions: Conditions, generator: np.random.Generator) -> Events:
+        """Simulate every row of `conditions` and prepare the answers."""
+        made = self.reference.simulator.simulate(conditions, generator)
+        return self.data.preparation(made, self.reference.geometry, "analysis")
+
+
+def askable(recipe: Recipe, data: Data) -> Prepared | None:
+    """The recipe's reference where it answers conditions of one's own; None of a file or a source of whole events."""
+    try:
+        reference = _simulating(recipe, data)
+    except ValueError:
+        return None
+    return None if reference is None else Prepared(reference, data)
+
+
 def _simulating(recipe: Recipe, data: Data) -> Any:
     """The built reference that answers any condition; None where the recipe has only a file."""
     name = recipe.validation.variety.reference
@@ -85,6 +114,10 @@ def _simulating(recipe: Recipe, data: Data) -> Any:
             raise ValueError(f"the variety study asks reference {name!r}, which is a file and cannot simulate; name another")
         return None
     reference = entry()
+    if not hasattr(reference, "simulator"):  # a source of whole events
+        if name is None:
+            return None
+        raise ValueError(f"the variety study asks reference {name!r}, which makes whole events and cannot be asked; name another")
     given = {b.name for b in data.test.schema.given}
     if missing := [b.name for b in reference.simulator.schema.given if b.name not in given]:
         if name is None:

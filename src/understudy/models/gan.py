@@ -31,6 +31,7 @@ from understudy.models.objectives.base import Objective
 from understudy.models.one_step import check_residual
 from understudy.models.penalties.base import Penalty
 from understudy.models.views.base import View
+from understudy.networks.grid import image_shape
 from understudy.networks.normalisation import looks_at_the_batch
 from understudy.networks.rectified import Rectified
 from understudy.registry import Given, Part, factory, register
@@ -134,6 +135,7 @@ class GAN(Model):
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
         given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
+        given["image"] = image_shape(schema)
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size

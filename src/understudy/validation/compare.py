@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array
+from understudy.simulator import Simulator
 from understudy.threads import threads
+from understudy.validation.analyses.base import Samples
+from understudy.validation.findings import analyse, entered
 from understudy.validation.metrics import Metrics
 from understudy.validation.regions import compare_regions
 from understudy.validation.report import Report
@@ -43,6 +47,8 @@ def compare(
     history: Sequence[Mapping[str, Any]] = (),
     variety: Sequence[Variety] = (),
     symmetries: Mapping[str, Any] | None = None,
+    simulator: Simulator | None = None,
+    standins: Mapping[str, Simulator] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Report:
     """Compare candidates with a reference, on one thread: the work is in small pieces, which more threads only delay.
@@ -66,6 +72,8 @@ def compare(
         history: rows of its `history.json`, for the report.
         variety: many samples of single conditions beside reference events there.
         symmetries: how the main candidate keeps the geometry's symmetries (`symmetries.py`), for `metrics.json`.
+        simulator: the reference, for analyses that ask it for more; None where it cannot be asked.
+        standins: the candidates as simulators by name, likewise.
         progress: called with how much of how much is done.
 
     Raises:
@@ -86,7 +94,23 @@ def compare(
         regions = {}
         if held_out is not None:
             regions = compare_regions(held_out, reference, named, floor, geometry, settings, seed, strong, study.step)
-    comparisons = {name: found.at_cost(**(costs or {}).get(name, {})) for name, found in comparisons.items()}
+        looked_at = Samples(
+            chosen.reference,
+            chosen.floor,
+            chosen.candidates,
+            chosen.paired,
+            train,
+            geometry,
+            simulator,
+            standins,
+            reference_name,
+            settings.replicas,
+            history,
+            seed,
+        )
+        found = analyse(settings.analyses, looked_at)
+    comparisons = {name: entered(c, name, found) for name, c in comparisons.items()}
+    comparisons = {name: c.at_cost(**(costs or {}).get(name, {})) for name, c in comparisons.items()}
     main = next(iter(comparisons.values()))
     metrics = Metrics(
         **{**dict(main), "timing": timing, "training": training or None},
@@ -99,4 +123,4 @@ def compare(
         candidates=comparisons,
     )
     first = replace(study.reference, name=reference_name)
-    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train, history, variety)
+    return Report(metrics.plain(), first, study.floor, samples, study.observables, geometry, train, history, variety, found)

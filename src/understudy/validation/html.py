@@ -89,6 +89,7 @@ def page(report: Outcome, history: Sequence[Mapping[str, Any]] | None = None) ->
         fits=html_sections.fits_table(report),
         gallery=figures_report.gallery_panel(report),
         variety=list(zip(figures_report.variety_panels(report), html_sections.variety_tables(report), strict=True)),
+        findings=[(kind, finding) for kind, several in report.findings.items() for finding in several],
         neighbours=figures_report.neighbour_panels(report),
         distances_to_neighbours=figures_report.distance_panels(report),
         timing=_timing(report),

@@ -142,9 +142,10 @@ class Comparison(_Part):
     where `resolution` has none and does not describe the reference; it is empty where none could be fitted.
     `classifier_strong` is there where judges were trained on the training events, and `tails` are far quantiles (see `tails.py`).
     `structure` and `neighbours` hold value and floor of the studies of cells and neighbours, `checks` the verdict's criteria
-    (see `verdict.py`), `variety` the studies of single conditions (see `variety.py`) and `above_twice_floor` the observables
-    that are still wrong, worst first (see `measure.above_twice_floor`); `paired` tells whether
-    candidate and reference are at the same conditions event by event, and `floor_paired` the same of the floor.
+    (see `verdict.py`), `analyses` what the recipe's analyses found by their kind, `variety` the studies of single conditions
+    (see `variety.py`) and `above_twice_floor` the observables that are still wrong, worst first (see
+    `measure.above_twice_floor`); `paired` tells whether candidate and reference are at the same conditions event by event, and
+    `floor_paired` the same of the floor.
     """
 
     candidate: SampleInfo
@@ -159,6 +160,7 @@ class Comparison(_Part):
     neighbours: dict[str, dict[str, Number]] = Field(default_factory=dict)
     variety: list[dict[str, Any]] = Field(default_factory=list)
     above_twice_floor: list[dict[str, Any]] = Field(default_factory=list)
+    analyses: dict[str, Any] = Field(default_factory=dict)
     checks: list[dict[str, Any]] = Field(default_factory=list)
     paired: bool
     floor_paired: bool

@@ -9,6 +9,7 @@ from typing import Any
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array
+from understudy.validation.analyses.base import Finding
 from understudy.validation.curves import Curve
 from understudy.validation.neighbours import NeighbourStudy
 from understudy.validation.observables import Observable
@@ -64,6 +65,7 @@ class Outcome:
         train: what the candidates were trained on, if it was given.
         history: rows of the main candidate's training history, if they were given.
         variety: many samples of single conditions, if they were given.
+        findings: what the recipe's analyses found, by their kind.
     """
 
     metrics: Mapping[str, Any]
@@ -75,6 +77,7 @@ class Outcome:
     train: Events | None = None
     history: Sequence[Mapping[str, Any]] = ()
     variety: Sequence[Variety] = ()
+    findings: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from understudy.registry import Factory, factory
+
+AnalysisEntry = Annotated[
+    Factory,
+    BeforeValidator(lambda value: factory("analyses", value)),
+    PlainSerializer(lambda entry: entry.to_dict(), return_type=dict),
+]
+"""A `kind: name` of an analysis, checked and held as a Factory."""
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class StrongSettings(_Settings):
@@ -104,5 +113,6 @@ class ValidationSettings(_Settings):
         None, description="energies [MeV] of the single showers that are shown; if absent, quantiles of the sample"
     )
     variety: VarietySettings = VarietySettings()
+    analyses: list[AnalysisEntry] = Field([], description="questions to this kind of detector, each a section of the report")
     classifier: ClassifierSettings = ClassifierSettings()
     thresholds: Thresholds = Thresholds()
