@@ -169,9 +169,7 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int)
     folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle
     gun = getattr(simulating_reference(Recipe.load(folder / "recipe.yaml")), "gun", None)
     if gun is None:
-        raise ValueError(
-            "this reference makes whole events and has no particle gun: give the events to read with --conditions FILE"
-        )
+        raise ValueError("this reference makes whole events and has no gun: give the events to read with --conditions FILE")
     drawn = gun.draw(events, seeds.generator(seed, "conditions"))
     schema = replace(surrogate.schema, conditions=surrogate.schema.given)
     return Events(schema, {name: drawn[name] for name in names})
