@@ -12,7 +12,18 @@ import typer
 
 from understudy.cli_errors import CommandInterruptedError, Commands, fail, sentence, show_warning
 from understudy.cli_look import info, recipes
-from understudy.cli_options import DataFile, EventsUsed, OutDir, Overwrite, RecipeName, ReferenceName, Resume, Seed
+from understudy.cli_options import (
+    CardFile,
+    DataFile,
+    EventsUsed,
+    OutDir,
+    Overwrite,
+    ParticleName,
+    RecipeName,
+    ReferenceName,
+    Resume,
+    Seed,
+)
 from understudy.cli_pareto import pareto
 from understudy.cli_scan import scan
 
@@ -42,6 +53,8 @@ def run(
     events: EventsUsed = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    card: CardFile = None,
+    particle: ParticleName = None,
 ) -> None:
     """Do the whole journey of a recipe, from reference events to a report and a bundle.
 
@@ -67,6 +80,8 @@ def run(
         events=events,
         resume=resume,
         overwrite=overwrite,
+        card=card,
+        particle=particle,
         console=console,
     )
     console.summary(finished.report.summary_rows(), title=f"{finished.recipe.name}: {finished.report.metrics['verdict']}")
@@ -125,6 +140,8 @@ def train(
     events: EventsUsed = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    card: CardFile = None,
+    particle: ParticleName = None,
 ) -> None:
     """Train a recipe's models without judging or exporting them; `understudy run ... --resume` or `export` goes on from there.
 
@@ -145,6 +162,8 @@ def train(
         events=events,
         resume=resume,
         overwrite=overwrite,
+        card=card,
+        particle=particle,
         console=console,
     )
     console.wrote(directory / "checkpoints", "checkpoints")

@@ -30,7 +30,7 @@ from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
 from understudy.propagation import Propagate
 from understudy.recipes import shipped
-from understudy.registry import Factory, explain, factory
+from understudy.registry import Factory, explain, factory, lookup
 from understudy.symmetry import Augment, Canonicalise
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
@@ -176,7 +176,12 @@ class Recipe(_Section):
         if self.stages[-1].produces != "response":
             raise ValueError(f"the last stage produces {self.stages[-1].produces!r}; it must produce 'response'")
         for stage in self.stages[:-1]:
-            if stage.produces not in self.derived:
+            if stage.produces == "detected":
+                if len(self.stages) != 2:
+                    raise ValueError("a stage that produces 'detected' goes together with that of the response alone")
+                if not hasattr(lookup("models", stage.model.kind), "drawn"):
+                    raise ValueError(f"a stage that produces 'detected' needs the model 'detection', not {stage.model.kind!r}")
+            elif stage.produces not in self.derived:
                 raise ValueError(f"a stage produces {stage.produces!r}, which 'derived' does not name")
         if self.baseline is not None and self.baseline.produces != "response":
             raise ValueError(f"the baseline produces {self.baseline.produces!r}; it must produce 'response'")
@@ -250,8 +255,10 @@ class Recipe(_Section):
         reference: str | None = None,
         seed: int | None = None,
         events: int | None = None,
+        card: str | Path | None = None,
+        particle: str | None = None,
     ) -> Recipe:
-        """This recipe with another data file, another reference by name, another seed, or another number of events.
+        """This recipe with another data file, another named reference, a Delphes card, another seed, or another number of events.
 
         Raises:
             ValueError: no reference of that name, a file as well as a reference that simulates, or a number out of range.
@@ -270,7 +277,19 @@ class Recipe(_Section):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
             kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
             changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+        if card is not None or particle is not None:
+            if data is not None or reference is not None:
+                raise ValueError("the events come from a file, from a named reference or from a card; give one of the three")
+            changes["reference"] = self._of_card(card, particle)
         return self.model_copy(update=changes)
+
+    def _of_card(self, card: str | Path | None, particle: str | None) -> Factory:
+        """The reference that is a particle of a card, with this recipe's gun."""
+        kept = {k: v for k, v in self.reference.to_dict().items() if k in ("gun", "card", "particle", "leave_out")}
+        if "gun" not in kept or not self.reference.kind.startswith("delphes"):
+            raise ValueError(f"recipe {self.name} simulates no single tracks, so it can learn no card; choose delphes-electron")
+        said = {k: str(v) for k, v in (("card", card), ("particle", particle)) if v is not None}
+        return factory("references", {**kept, **said, "kind": "delphes-card"}, "--card")
 
     def reference_called(self, name: str) -> Factory:
         """The reference or alternative called `name` (by its name here, or by its kind)."""

@@ -102,9 +102,11 @@ def train_only(
     resume: bool = False,
     overwrite: bool = False,
     console: Console,
+    card: Path | None = None,
+    particle: str | None = None,
 ) -> Path:
     """Prepare the events and train; returns the run's directory. Arguments as for `understudy.run`."""
-    resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
+    resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events, card=card, particle=particle)
     out = out or Path("runs") / resolved.name
     resolved = with_needs(resolved, out, resume=resume, overwrite=overwrite, console=console)
     place = RunDirectory.open(out, resolved, resume=resume, overwrite=overwrite)

@@ -87,12 +87,33 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
             f"the exported graph differs from torch by {largest:.2g}, more than {TOLERANCE:g} (relative or absolute)"
         )
     _check_together(before, exported_before)
+    flips = _check_detection(surrogate, session, noise, given)
     with torch.inference_mode():  # the same projection of the graph's own numbers: what is left is rounding at a cut
         explained = surrogate.last.project(torch.from_numpy(exported_before), tensors).numpy()
     if not (np.abs(explained - exported_after) <= TOLERANCE * (1.0 + plain)).all():
         raise ParityError("the exported graph projects its response otherwise than torch does")
     apart = np.abs(exported_after - after) > TOLERANCE * scale
-    return Parity(len(conditions), largest, int(apart.sum()))
+    return Parity(len(conditions), largest, int(apart.sum()) + flips)
+
+
+def _check_detection(surrogate: Surrogate, session: Session, noise: Array, given: dict[str, Any]) -> int:
+    """Events that torch detects and the graph does not, or the other way round: they have to lie at the edge by rounding.
+
+    Raises:
+        ParityError: probabilities differ by more than the tolerance, or more events than a probability off by it would move.
+    """
+    if surrogate.detection is None:
+        return 0
+    with torch.inference_mode():
+        chances, seen = (x.numpy() for x in surrogate.detected(torch.from_numpy(noise), as_tensors(given)))
+    probability, detected = session.probability(noise, given)
+    worst, flips = float(np.abs(probability - chances).max()), int((detected != seen).sum())
+    if not np.isfinite(probability).all() or worst > TOLERANCE or flips > 1 + len(noise) * 10 * TOLERANCE:
+        raise ParityError(
+            f"the exported graph detects otherwise than torch: probabilities differ by {worst:.2g}, and {flips} of {len(noise)}"
+            " events"
+        )
+    return flips
 
 
 def _check_together(before: Array, exported: Array) -> None:

@@ -57,6 +57,7 @@ class GAN(Model):
         critic_features: whether the critic sees the encoded conditions; without them a view must tell it what was asked for.
         auxiliaries: further terms of the generator's loss.
         noise: length of the noise vector $z$.
+        noise_width: standard deviation of the noise that the generator is given; a wider one reaches farther into tails.
         residual: the generator's network gives what is added to the noise, which must be as long as the response.
         critic_steps: turns of the critic in a round, each with a fresh batch.
         generator_steps: turns of the generator in a round.
@@ -93,6 +94,7 @@ class GAN(Model):
         critic_features: bool = True,
         auxiliaries: Annotated[Sequence[Spec], Part("auxiliaries")] = (),
         noise: PositiveInt = 100,
+        noise_width: PositiveFloat = 1.0,
         residual: bool = False,
         critic_steps: PositiveInt = 5,
         generator_steps: PositiveInt = 1,
@@ -114,7 +116,7 @@ class GAN(Model):
         super().__init__()
         if residual:
             check_residual(noise, response_size)
-        self.residual = residual
+        self.residual, self.noise_width = residual, noise_width
         self.critic_steps, self.generator_steps = critic_steps, generator_steps
         self.feature_matching, self.random_labels = feature_matching, random_labels
         self.critic_features = critic_features
@@ -134,8 +136,14 @@ class GAN(Model):
         }
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
-        given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
-        given["image"] = image_shape(schema)
+        given: dict[str, Any] = {
+            "inputs": noise + feature_size,
+            "outputs": response_size,
+            "noise": noise,
+            "rng": rng,
+            "geometry": geometry,
+        }
+        given |= {"labels": (noise, noise + feature_size), "image": image_shape(schema)}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
@@ -144,8 +152,9 @@ class GAN(Model):
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
-        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
-        self.critic: nn.Module = factory("networks", critic, "critic")(**given | {"noise": 0})
+        told = feature_size if critic_features else 0
+        given |= {"inputs": seen + told, "outputs": 1, "labels": (seen, seen + told), "noise": 0}
+        self.critic: nn.Module = factory("networks", critic, "critic")(**given)
         check_penalty(self.penalty, self.critic)
         self.apart = looks_at_the_batch(self.critic)
         if spectral:
@@ -187,8 +196,9 @@ class GAN(Model):
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """$G(z, c)$, `(n, d)`."""
-        made: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
-        return noise + made if self.residual else made
+        wide = noise if self.noise_width == 1 else self.noise_width * noise
+        made: Tensor = self.generator(torch.cat([wide, conditions], dim=1))
+        return wide + made if self.residual else made
 
     def seen(self, response: Tensor, batch: Batch) -> Tensor:
         """What the critic sees of responses `(n, d)` at the conditions of `batch`: their view, `(n, D)`."""
