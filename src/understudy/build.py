@@ -23,6 +23,7 @@ from understudy.geometry import Calorimeter
 from understudy.models.base import Batch
 from understudy.noise import CellNoise
 from understudy.prepare import Preparation
+from understudy.propagation import Propagation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.signed import expected_weights, has_negative
@@ -47,7 +48,17 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
     """The steps from the reference's events to those that are learned."""
     noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
     projections = build_projections(recipe, geometry)
-    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert)
+    words = recipe.propagate
+    load = None if words is None else functools.partial(_propagator, recipe, words.need)
+    propagation = None if words is None or load is None else Propagation(words, load, recipe.seed)
+    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert, propagation)
+
+
+def _propagator(recipe: Recipe, need: str) -> Surrogate:
+    """The trained stand-in of single tracks that a recipe propagates by."""
+    from understudy.deployment.bundle import load_needs  # which builds surrogates by this module
+
+    return load_needs(recipe)[need]
 
 
 def validation_settings(recipe: Recipe) -> ValidationSettings:

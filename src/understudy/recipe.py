@@ -28,6 +28,7 @@ from pydantic import (
 
 from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
+from understudy.propagation import Propagate
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory, lookup
 from understudy.symmetry import Augment, Canonicalise
@@ -72,12 +73,14 @@ class Split(_Section):
 class Need(_Section):
     """An earlier run that this one builds on: the directory of a `run`, or the `recipe` of one that is then done first.
 
-    `sha256` pins the content of its bundle.
+    `sha256` pins the content of its bundle. A need with `own_events` was trained on events of another kind (single tracks, say,
+    for a run of whole events) and keeps its own reference; any other one is trained on the very training events of this run.
     """
 
     run: str | None = None
     recipe: str | None = None
     sha256: str | None = None
+    own_events: bool = False
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -141,6 +144,7 @@ class Recipe(_Section):
         needs: earlier runs whose trained stand-ins the models of this one use, by name, each a `run` or the `recipe` of one that
             is done first; pinned by content when it is run. Those that tell the conditions from the response (`invert`)
             say in the report what they read from the stand-in's response.
+        propagate: replace the tracks among the conditions by the sum of the images that a need makes of them.
         split: fractions for training, validation and test.
         hold_out: range per condition of the reference; events inside all of them are tested with and never trained on.
         stages: the models, in order; the last one produces the response.
@@ -163,6 +167,7 @@ class Recipe(_Section):
     select: dict[str, tuple[float, float]] = {}
     invert: bool = False
     needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
+    propagate: Propagate | None = None
     split: Split = Split()
     hold_out: dict[str, tuple[float, float]] = {}
     stages: list[StageRecipe] = Field(min_length=1)
@@ -189,6 +194,14 @@ class Recipe(_Section):
     def _references_have_names_of_their_own(self) -> Self:
         if self.reference.kind in self.alternatives:
             raise ValueError(f"'alternatives' names {self.reference.kind!r}, which is the reference's own kind; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _propagates_by_a_need(self) -> Self:
+        if self.propagate is not None and self.propagate.need not in self.needs:
+            raise ValueError(
+                f"'propagate' uses the need {self.propagate.need!r}, but 'needs' names {', '.join(self.needs) or 'nothing'}; add it"
+            )
         return self
 
     @field_validator("select", "hold_out")
