@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from understudy.build import build_geometry, build_preparation, check_stages
 from understudy.deployment.bundle import load_needs
+from understudy.geometry import Calorimeter
 from understudy.paths import changed, get
 from understudy.recipe import Recipe
 from understudy.scan.plan import MAY_VARY
+from understudy.schema import Schema
 from understudy.search.space import Drawn, Parameter, Space, allowed
 
 Assignment = Mapping[str, Drawn]
@@ -24,9 +25,9 @@ class Plan:
     """A space for one recipe.
 
     Args:
-        space: what is searched, without the optional parameters that the recipe lacks.
+        space: what is searched, without optional parameters and values that the recipe lacks.
         base: the recipe that all trials have in common.
-        left_out: optional parameters that the recipe lacks.
+        left_out: those.
     """
 
     space: Space
@@ -41,7 +42,7 @@ class Plan:
         """The recipe of a draw; ValueError that says which where the recipe refuses it or its events would be others."""
         before, changes = self.base.to_dict(), self.changes(drawn)
         said = ", ".join(f"{path} = {value}" for path, value in changes.items())
-        where = f"search space {self.space.name} ({said})"
+        where = f"recipe {self.base.name} with {said or 'no change'}"
         recipe = Recipe.from_dict(changed(before, changes, where), where)
         words = recipe.to_dict()
         if wrong := [key for key in words if words[key] != before.get(key) and key not in MAY_VARY]:
@@ -50,11 +51,9 @@ class Plan:
             raise ValueError(f"{where}: only the model of the response is trained in a search; give paths into its stage alone")
         return recipe
 
-    def probes(self) -> Iterator[tuple[str, dict[str, Drawn]]]:
-        """Each parameter at each of its values or ends, with those that it depends on, and nothing else."""
-        for name, parameter in self.space.parameters.items():
-            for value in parameter.ends:
-                yield name, {**self.needed(parameter), name: value}
+    def where(self, name: str) -> str:
+        """A parameter, for errors."""
+        return f"search space {self.space.name}, parameter {name!r}"
 
     def needed(self, parameter: Parameter) -> dict[str, Drawn]:
         """The values on which a parameter depends, the first ones that it allows."""
@@ -94,62 +93,56 @@ class Plan:
 
 
 def make_plan(space: Space, base: Recipe) -> Plan:
-    """A space for a recipe, every value of every parameter tried once.
+    """A space for a recipe, with every value of every parameter tried once: its model is built, untrained.
 
     Raises:
         ValueError: the recipe lacks a parameter, or refuses a value; names the parameter and what there is instead.
     """
-    plan = Plan(space, base)
-    lacking: list[str] = []
-    for name, parameter in space.parameters.items():
-        if dependent := [other for other in parameter.when if other in lacking]:
-            if not parameter.optional:
-                raise ValueError(
-                    f"search space {space.name}, parameter {name!r}: it depends on {dependent[0]!r}, which recipe {base.name}"
-                    " lacks; make both optional"
-                )
-            lacking.append(name)
-        elif parameter.optional and not _has(plan, name, parameter):
-            lacking.append(name)
-    kept = {name: p for name, p in space.parameters.items() if name not in lacking}
+    geometry = build_geometry(base)
+    schema = build_preparation(base, geometry).schema(base.reference().schema)
+    kept: dict[str, Parameter] = {}
+    left: list[str] = []
+    for name, said in space.parameters.items():
+        parameter = said.model_copy(update={"when": _possible(said, kept)})
+        plan = Plan(space.model_copy(update={"parameters": {**kept, name: parameter}}), base)
+        if not all(parameter.when.values()):
+            if not said.optional:
+                raise ValueError(f"{plan.where(name)}: what it depends on was left out; make it optional as well")
+            left.append(name)
+            continue
+        refused = []
+        for value in parameter.ends:
+            try:
+                _try(plan, name, {**plan.needed(parameter), name: value}, schema, geometry)
+            except (ValueError, KeyError) as error:
+                if not said.optional:
+                    raise ValueError(f"{plan.where(name)}: {error.args[0] if error.args else error}") from None
+                refused.append(value)
+        if parameter.between is not None or len(refused) == len(parameter.ends):
+            left += [name] * bool(refused)
+            kept |= {} if refused else {name: parameter}
+        else:
+            left += [f"{name} {value}" for value in refused]
+            kept[name] = parameter.without(refused)
     if not kept:
         raise ValueError(f"search space {space.name}: recipe {base.name} has none of its parameters; choose another space")
-    plan = Plan(space.model_copy(update={"parameters": kept}), base, tuple(lacking))
-    for name, drawn in plan.probes():
-        _check_paths(plan, name, drawn)
-        _told(name, partial(plan.recipe, drawn))
-    return plan
+    return Plan(space.model_copy(update={"parameters": kept}), base, tuple(left))
 
 
-def check_plan(plan: Plan) -> None:
-    """Build the model of every probe, untrained; ValueError that names the parameter whose value does not fit."""
-    geometry = build_geometry(plan.base)
-    schema = build_preparation(plan.base, geometry).schema(plan.base.reference().schema)
-    for name, drawn in plan.probes():
-        recipe = plan.recipe(drawn)
-        _told(name, partial(check_stages, recipe, schema, geometry, load_needs(recipe)))
+def _possible(parameter: Parameter, kept: Mapping[str, Parameter]) -> dict[str, Any]:
+    """What a parameter depends on, as far as it was not left out."""
+    return {
+        name: [value for value in allowed(words) if name in kept and value in kept[name].labels]
+        for name, words in parameter.when.items()
+    }
 
 
-def _told(name: str, do: Callable[[], Any]) -> None:
-    try:
-        do()
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"parameter {name!r}: {error.args[0] if error.args else error}") from None
-
-
-def _has(plan: Plan, name: str, parameter: Parameter) -> bool:
-    try:
-        _check_paths(plan, name, {**plan.needed(parameter), name: parameter.ends[-1]})
-    except ValueError:
-        return False
-    return True
-
-
-def _check_paths(plan: Plan, name: str, drawn: Assignment) -> None:
-    """ValueError unless every path of a parameter leads to something, once those that it depends on are set."""
+def _try(plan: Plan, name: str, drawn: Assignment, schema: Schema, geometry: Calorimeter | None) -> None:
+    """ValueError or KeyError unless every path of a parameter leads to something, and its recipe is one."""
     parameter = plan.space.parameters[name]
     before = {k: v for k, v in drawn.items() if k != name}
     words = plan.recipe(drawn if parameter.variants else before).to_dict()
-    where = f"search space {plan.space.name}, parameter {name!r}, recipe {plan.base.name}"
     for path in parameter.changes(drawn[name]):
-        get(words, path, where)
+        get(words, path, f"recipe {plan.base.name}")
+    recipe = plan.recipe(drawn)
+    check_stages(recipe, schema, geometry, load_needs(recipe))

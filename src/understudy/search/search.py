@@ -20,7 +20,7 @@ from understudy.scan.processes import run_all
 from understudy.scan.study import REFERENCE
 from understudy.scan.worker import alone_in
 from understudy.search.page import write_page
-from understudy.search.plan import Plan, check_plan, make_plan
+from understudy.search.plan import Plan, make_plan
 from understudy.search.results import Found, Origin, write_results
 from understudy.search.sampling import pruner, sampler
 from understudy.search.shared import open_study, quiet, sqlite, without_password
@@ -95,7 +95,10 @@ def search(
         raise ValueError(f"a search makes at least 1 trial, not {space.trials}")
     where = f"search space {space.name}: common"
     base = base_recipe(recipe, space.common, where, data=data, reference=reference, events=events)
-    plan = make_plan(space, base)
+    with console.step("Checking every value of the space"):
+        plan = make_plan(space, base)
+    if plan.left_out:
+        console.warn(f"recipe {base.name} has no use for {', '.join(plan.left_out)}; left out")
     name = study or f"{base.name}-{space.name}"
     folder = Path(out or Path("searches") / name)
     origin = Origin(str(recipe), data=data, reference=reference, events=events, study=name, storage=storage)
@@ -106,8 +109,6 @@ def search(
 def _search(plan: Plan, origin: Origin, folder: Path, storage: str, jobs: int, resume: bool, console: Console) -> Search:
     if (folder / RECIPE).exists() or (folder / "scan.json").exists():
         raise FileExistsError(f"{folder} holds a run or a scan, not a search; choose another --out")
-    with console.step("Checking every value of the space"):
-        check_plan(plan)
     make_directory(folder)
     with alone_in(folder, wait=False):
         there = (folder / REFERENCE / RECIPE).exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -36,7 +36,7 @@ class Parameter(_Section):
         values: in place of `between`: the values for `path`.
         variants: in place of `path`: by label, values for any paths; no path at all leaves the recipe as it is.
         when: by the name of an earlier parameter, its values for which this one means anything; else it is not drawn.
-        optional: leave it out where the recipe lacks it, in place of an error.
+        optional: leave it out where the recipe lacks it, or those of its values that the recipe refuses, in place of an error.
     """
 
     path: str | list[str] = []
@@ -88,6 +88,11 @@ class Parameter(_Section):
         if self.between is None:
             return list(self.labels)
         return [int(x) if self.integer else x for x in self.between]
+
+    def without(self, labels: Sequence[Drawn]) -> Parameter:
+        """The same without some of its values or variants."""
+        values = [v for v in self.values if label(v) not in labels]
+        return self.model_copy(update={"values": values, "variants": {k: v for k, v in self.variants.items() if k not in labels}})
 
     def changes(self, drawn: Drawn) -> dict[str, Any]:
         """By path, the value that `drawn` stands for."""
