@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -25,6 +26,7 @@ from understudy.scan.processes import OUTSIDE, run_all
 from understudy.scan.settings import Scan
 from understudy.scan.worker import alone_in, shared_events
 from understudy.search import search as of_search
+from understudy.search.page import write_page
 from understudy.search.search import search
 from understudy.search.shared import quiet, without_password
 from understudy.search.trials import LOST, Trials
@@ -40,7 +42,7 @@ def words(tmp_path_factory):
     recipe = small(name="tiny", events=300)
     recipe["stages"][1]["model"]["generator"]["width"] = recipe["stages"][1]["model"]["critic"]["width"] = 8
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
-    training = {"epochs": 6, "batch_size": 50, "score_every": 1}
+    training = {"epochs": 3, "batch_size": 50, "score_every": 1}
     parameters = {
         "rate": {"path": f"{MODEL}.generator_optimiser.lr", "between": [1e-5, 1e-2], "log": True},
         "noise <z>": {"path": f"{MODEL}.noise", "values": [2, 100]},
@@ -78,8 +80,9 @@ def in_this_process(stop_after=None, data={}):  # noqa: B006 - the events are pr
 
 
 @pytest.fixture(autouse=True)
-def _no_processes(monkeypatch):
+def _no_processes_and_no_page(monkeypatch):
     monkeypatch.setattr(of_search, "run_all", in_this_process())
+    monkeypatch.setattr(of_search, "write_page", lambda study, found, origin, folder: (folder / "report.html").touch())
 
 
 def begin(words, out, **options):
@@ -90,6 +93,7 @@ def begin(words, out, **options):
 def done(words, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(of_search, "run_all", in_this_process())
+        patch.setattr(of_search, "write_page", write_page)
         return begin(words, tmp_path_factory.mktemp("search") / "out")
 
 
@@ -109,7 +113,7 @@ def test_trials_are_scored_and_failing_ones_told(done, written):
     failed = next(t for t in trials if t["state"] == "failed")
     assert re.search("the loss of turn '[a-z]+' became|a weight became NaN", failed["error"])
     finished = [t for t in trials if t["state"] == "finished"]
-    assert all(list(t["curve"]) == ["1", "2", "3", "4", "5", "6"] for t in finished)
+    assert all(list(t["curve"]) == ["1", "2", "3"] for t in finished)
     assert all(t["value"] == t["score"]["score"] > written["floor"] > 0 for t in finished)
     assert written["best"] == min(finished, key=lambda t: t["value"])["number"]
     assert not list(done.directory.rglob("checkpoints"))
@@ -122,7 +126,7 @@ def test_the_best_recipe_and_the_scan_can_be_read(done, written):
     assert best.stages[-1].training.epochs == 2  # the recipe's own, not the search's
     plan = plan_of_scan(Scan.load(done.directory / "confirm.yaml"))
     assert plan.scan.seeds == 3
-    assert plan.base.stages[-1].training.epochs == 6
+    assert plan.base.stages[-1].training.epochs == 3
     assert set(plan.groups["best"]) == {"as it is", *(f"trial {t.number}" for t in done.found.ranked if t.number)}
 
 
@@ -144,20 +148,18 @@ def timeless(trials):
 
 def test_an_interrupted_search_goes_on_and_ends_the_same(words, written, tmp_path, monkeypatch):
     monkeypatch.setattr(of_search, "run_all", in_this_process(stop_after=2))
-    with pytest.raises(KeyboardInterrupt, match="interrupted after 2 of 7 trials; give the same command with --resume"):
-        begin(words, tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 2 of 4 trials; give the same command with --resume"):
+        begin(words, tmp_path / "out", trials=4)
     with pytest.raises(FileExistsError, match="holds a search already; go on with it with --resume"):
         begin(words, tmp_path / "out")
     monkeypatch.setattr(of_search, "run_all", in_this_process())
-    resumed = begin(words, tmp_path / "out", resume=True)
+    resumed = begin(words, tmp_path / "out", trials=4, resume=True)
     after = json.loads((resumed.directory / "search.json").read_text())
-    assert timeless(after["trials"]) == timeless(written["trials"])
-    assert after["best"] == written["best"]
+    assert timeless(after["trials"]) == timeless(written["trials"][:4])
 
 
 def test_finished_trials_are_kept_and_what_was_drawn_before_is_not_trained_again(words, done, monkeypatch):
     monkeypatch.setattr(of_search, "run_all", lambda jobs, *_, **__: [pytest.fail(str(j.folder)) for j in jobs])
-    monkeypatch.setattr(of_search, "write_page", lambda *_: None)
     again = begin(words, done.directory, resume=True)
     assert len(again.found.trials) == 7
     study = optuna.load_study(study_name="tiny-few", storage=f"sqlite:///{done.directory / 'study.db'}")
@@ -224,7 +226,7 @@ def test_pruned_killed_and_lost_trials(done, words, tmp_path):
         study.pruner = optuna.pruners.ThresholdPruner(upper=1.0)
         trials = Trials(study, done.found.plan, tmp_path / "here", "digest", 2)
         jobs = trials.jobs()
-        job = next(jobs)
+        job = replace(next(jobs), epochs=6)
         (job.folder / "checkpoints" / "response").mkdir(parents=True)
         rows = [{"epoch": e, "score": {"score": s}, "seconds": 60.0} for e, s in ((1, 0.5), (2, None), (3, 2.0), (4, 0.1))]
         write_json(job.folder / "checkpoints" / "response" / "history.json", rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from understudy.build import build_geometry, build_preparation, check_stages
@@ -34,13 +35,18 @@ class Plan:
     base: Recipe
     left_out: tuple[str, ...] = ()
 
+    @cached_property
+    def _words(self) -> dict[str, Any]:
+        """The base as plain data."""
+        return self.base.to_dict()
+
     def changes(self, drawn: Assignment) -> dict[str, Any]:
         """By path, the values of a draw."""
         return {path: v for name, value in drawn.items() for path, v in self.space.parameters[name].changes(value).items()}
 
     def recipe(self, drawn: Assignment) -> Recipe:
         """The recipe of a draw; ValueError that says which where the recipe refuses it or its events would be others."""
-        before, changes = self.base.to_dict(), self.changes(drawn)
+        before, changes = self._words, self.changes(drawn)
         said = ", ".join(f"{path} = {value}" for path, value in changes.items())
         where = f"recipe {self.base.name} with {said or 'no change'}"
         recipe = Recipe.from_dict(changed(before, changes, where), where)
@@ -73,7 +79,7 @@ class Plan:
         return found
 
     def _own(self, parameter: Parameter) -> Drawn | None:
-        words = self.base.to_dict()
+        words = self._words
         if parameter.between is None:
             unchanged = (x for x in parameter.labels if self._same(changed(words, parameter.changes(x))))
             return next(unchanged, None)

@@ -107,10 +107,10 @@ class Found:
     def rows(self) -> list[dict[str, object]]:
         """The best trials for a table."""
         rows: list[dict[str, object]] = []
-        for trial in self.shown()[: BEST + 1]:
-            drawn = {name: number(trial.params.get(name)) for name in self.plan.space.parameters}
-            rows.append({"trial": called(trial), "score": quantity(trial.value), **drawn})
-        return [*rows, {"trial": "floor", "score": quantity(self.floor)}]
+        for trial in self.shown():
+            said = [f"{name} {number(trial.params[name])}" for name in self.plan.space.parameters if name in trial.params]
+            rows.append({"trial": called(trial), "score": quantity(trial.value), "values": ", ".join(said)})
+        return [*rows, {"trial": "floor", "score": quantity(self.floor), "values": ""}]
 
 
 def called(trial: FrozenTrial) -> str:
