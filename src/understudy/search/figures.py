@@ -156,7 +156,8 @@ def _lines(axes: Axes, found: Found) -> None:
         lines.append(("recipe as it is", float(found.own.value or 0.0), ":"))
     for text, value, style in lines:
         axes.axhline(value, color=figures.REFERENCE_LINE, lw=0.9, ls=style)
-        axes.annotate(text, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7.5)
+        words = axes.annotate(text, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7.5)
+        words.set_in_layout(False)  # one that lies outside the axes would leave no room for them
 
 
 def _set_scale(axes: Axes, values: Sequence[float], floor: float) -> None:

@@ -134,7 +134,8 @@ def _make_trials(trials: Trials, jobs: int, console: Console) -> None:
     with console.step(title) as step:
 
         def advance(done: float, _: float) -> None:
-            step.advance(min(trials.finished() + done % 1, trials.total), trials.total)
+            parts = done - trials.ended_here  # of trials in progress
+            step.advance(min(trials.finished() + parts, trials.total), trials.total)
 
         try:
             run_all(trials.jobs(), jobs, advance, watcher=trials)

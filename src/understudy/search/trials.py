@@ -63,6 +63,8 @@ class Trials:
         folder: of the search.
         digest: of the reference events.
         total: trials that the study is to have.
+        running: by their folder, those that are being trained here.
+        ended_here: how many have been.
     """
 
     study: optuna.Study
@@ -71,6 +73,7 @@ class Trials:
     digest: str
     total: int
     running: dict[Path, Progress] = field(default_factory=dict)
+    ended_here: int = 0
 
     @property
     def place(self) -> str:
@@ -131,6 +134,7 @@ class Trials:
     def ended(self, job: Job) -> None:
         """Tell the study what came of a trial."""
         progress = self.running.pop(job.folder)
+        self.ended_here += 1
         trial = progress.trial
         with suppress(RuntimeError):
             if progress.verdict == "pruned":
