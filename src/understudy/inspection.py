@@ -11,6 +11,7 @@ import numpy as np
 from understudy import storage
 from understudy.rundir import MANIFEST, read_json, read_manifest
 from understudy.schema import Block
+from understudy.storage.images import is_images
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -24,7 +25,7 @@ def describe(path: Path) -> Tables:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; check the path")
-    if path.is_file():
+    if path.is_file() or is_images(path):
         return describe_file(path)
     manifest = read_manifest(path)
     return describe_bundle(path, manifest) if manifest.get("kind") == "bundle" else describe_run(path, manifest)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from understudy import storage
 from understudy.files import sha256
 from understudy.recipe import Need, Recipe, read_yaml
 from understudy.rundir import MANIFEST, RECIPE, read_manifest
@@ -111,7 +112,7 @@ def _same_file(place: Path, recipe: Recipe) -> bool:
     """Whether the run in `place` uses the file of events that `recipe` names, as far as either says one."""
     known = _digest(Need(run=str(place)))
     path = recipe.reference.arguments.get("path") if recipe.reference.kind == "file" else None
-    return known is None or path is None or not Path(path).is_file() or known == sha256(path)
+    return known is None or path is None or not Path(path).exists() or known == storage.digest(path)
 
 
 def _finished(place: Path) -> bool:

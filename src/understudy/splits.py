@@ -99,7 +99,7 @@ def from_file(recipe: Recipe, reference: Any, place: RunDirectory, console: Cons
     path = recipe.reference.arguments["path"]
     with console.step(f"Reading {path}"):
         events = reference.events()
-        return (events if recipe.events is None else events[: recipe.events]), sha256(path)
+        return (events if recipe.events is None else events[: recipe.events]), storage.digest(path)
 
 
 def simulated(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:

@@ -29,8 +29,10 @@ from understudy.geometry import Calorimeter
 from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, weighted_mean
 from understudy.models.interpolants import Path, on_path
 from understudy.models.solvers import Solver, integrate
+from understudy.networks.grid import image_shape
 from understudy.networks.velocity import Velocity
 from understudy.registry import Given, Part, factory, register
+from understudy.schema import Schema
 
 ADAM = Optimiser(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", clip_norm=1.0)
 Pairing = Literal["independent", "optimal-transport"]
@@ -53,6 +55,7 @@ class FlowMatching(Model):
         optimiser: of the network. Signed weights count with their sign.
         rng: draws the initial weights; torch's own generator if None.
         geometry: where the cells sit, for a network that asks for it.
+        schema: the events' schema, whose response may be an image, likewise.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class FlowMatching(Model):
         optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
         geometry: Given[Calorimeter | None] = None,
+        schema: Given[Schema | None] = None,
     ) -> None:
         super().__init__()
         self.noise_size = response_size
@@ -76,6 +80,7 @@ class FlowMatching(Model):
         self.pairing, self.condition_cost = pairing, condition_cost
         self.optimiser = optimiser
         given: dict[str, Any] = {"size": response_size, "features": feature_size, "geometry": geometry, "rng": rng}
+        given["image"] = image_shape(schema)
         self.velocity: Velocity = factory("velocities", velocity, "velocity")(**given)
 
     def fit(

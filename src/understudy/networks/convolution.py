@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from understudy.geometry import Calorimeter
 from understudy.networks.deconvolution import Channels
 from understudy.networks.dense import OUTPUTS, Init, Output
-from understudy.networks.grid import ROUNDING, Grid, unfilled
+from understudy.networks.grid import ROUNDING, Grid, ImageShape, unfilled
 from understudy.registry import Given, register
 
 
@@ -29,6 +29,7 @@ class Convolution(nn.Module):
             layers at the end.
         outputs: numbers out.
         geometry: layers of one shape, the channels of the image.
+        image: channels, rows and columns of a response that is a picture, where there is no geometry.
         channels: of each grid, the finest first; every further one is half as fine.
         start: the coarsest grid; the smallest that covers the geometry if None (4 x 4 for 30 x 30 cells).
         head: widths of the hidden dense layers behind the convolutions. The published critic has none; where further columns
@@ -52,6 +53,7 @@ class Convolution(nn.Module):
         inputs: Given[int],
         outputs: Given[int],
         geometry: Given[Calorimeter | None] = None,
+        image: Given[ImageShape | None] = None,
         channels: Channels = (32, 64, 128, 256),
         start: tuple[PositiveInt, PositiveInt] | None = None,
         head: tuple[PositiveInt, ...] = (),
@@ -62,7 +64,7 @@ class Convolution(nn.Module):
         rng: Given[torch.Generator | None] = None,
     ) -> None:
         super().__init__()
-        self.grid = Grid.of(geometry, len(channels) - 1, start, "a convolution")
+        self.grid = Grid.of(geometry, len(channels) - 1, start, "a convolution", image)
         self.further = inputs - self.grid.n_cells
         if self.further < 0:
             raise ValueError(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import OUTPUTS, Init, Output
-from understudy.networks.grid import ROUNDING, Grid, unfilled
+from understudy.networks.grid import ROUNDING, Grid, ImageShape, unfilled
 from understudy.registry import Given, register
 
 Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -31,6 +31,7 @@ class Deconvolution(nn.Module):
         inputs: numbers in.
         outputs: numbers out; those of the geometry.
         geometry: layers of one shape, the channels of the image.
+        image: channels, rows and columns of a response that is a picture, where there is no geometry.
         channels: of each grid, the coarsest first; every further one is twice as fine.
         start: the coarsest grid; the smallest that covers the geometry if None (4 x 4 for 30 x 30 cells).
         output: function of the last layer. Behind transforms that keep zero at zero, `relu` makes cells that are exactly
@@ -51,6 +52,7 @@ class Deconvolution(nn.Module):
         inputs: Given[int],
         outputs: Given[int],
         geometry: Given[Calorimeter | None] = None,
+        image: Given[ImageShape | None] = None,
         channels: Channels = (256, 128, 64, 32),
         start: tuple[PositiveInt, PositiveInt] | None = None,
         output: Output = "relu",
@@ -59,7 +61,7 @@ class Deconvolution(nn.Module):
         rng: Given[torch.Generator | None] = None,
     ) -> None:
         super().__init__()
-        self.grid = Grid.of(geometry, len(channels) - 1, start, "a deconvolution")
+        self.grid = Grid.of(geometry, len(channels) - 1, start, "a deconvolution", image)
         if self.grid.n_cells != outputs:
             raise ValueError(
                 f"a deconvolution makes the {self.grid.n_cells} cells of its geometry, but {outputs} numbers are asked for;"

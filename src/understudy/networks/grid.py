@@ -2,7 +2,8 @@
 
 The layers of a calorimeter, all of one shape, are the channels of an image `(n, layers, first, second)`, row-major in the
 layers' axes as everywhere. Strides of two need sizes that are a multiple of a power of two: the image lies in the middle
-of such a grid, with a border of zeros that a generator crops off and a critic pads with.
+of such a grid, with a border of zeros that a generator crops off and a critic pads with. Pictures that are no calorimeter's
+bring their shape themselves, `image_shape`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,25 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import Init
+from understudy.networks.normalisation import VirtualBatchNorm
+from understudy.schema import Schema
 
 ROUNDING = 5e-5
 """What two engines in single precision may differ by behind a stack of convolutions, relative to the numbers' spread: each output
 is a sum over thousands of products of such sums, and each engine adds them in another order."""
+
+ImageShape = tuple[int, int, int]
+"""Channels, rows and columns of an image."""
+
+
+def image_shape(schema: Schema | None) -> ImageShape | None:
+    """Channels, rows and columns of a response that is one image; None for any other."""
+    if schema is None or len(schema.response) != 1 or schema.response[0].kind != "image":
+        return None
+    shape = schema.response[0].shape
+    if len(shape) == 2:
+        return 1, shape[0], shape[1]
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else None
 
 
 @dataclass(frozen=True)
@@ -39,27 +55,41 @@ class Grid:
     doublings: int
 
     @classmethod
-    def of(cls, geometry: Calorimeter | None, doublings: int, start: tuple[int, int] | None, who: str) -> Grid:
-        """The grid of a geometry; the coarsest is the smallest that is large enough where `start` is None.
+    def of(
+        cls,
+        geometry: Calorimeter | None,
+        doublings: int,
+        start: tuple[int, int] | None,
+        who: str,
+        image: ImageShape | None = None,
+    ) -> Grid:
+        """The grid of a geometry, or of an `image` without one; the coarsest is the smallest that fits where `start` is None.
 
         Raises:
-            ValueError: no geometry, layers of different shapes, or a start that is too small.
+            ValueError: neither geometry nor image, layers of different shapes, or a start that is too small.
         """
-        if geometry is None:
-            raise ValueError(f"{who} needs to know where the cells of an image sit; name the geometry in the recipe")
-        shapes = {layer.shape for layer in geometry.layers}
-        if len(shapes) > 1:
-            said = ", ".join(f"{layer.name} {layer.shape[0]} x {layer.shape[1]}" for layer in geometry.layers)
-            raise ValueError(f"{who} needs layers of one shape, but {geometry.name!r} has {said}; choose a dense network")
-        shape, factor = shapes.pop(), 2**doublings
+        if geometry is not None:
+            shapes = {layer.shape for layer in geometry.layers}
+            if len(shapes) > 1:
+                said = ", ".join(f"{layer.name} {layer.shape[0]} x {layer.shape[1]}" for layer in geometry.layers)
+                raise ValueError(f"{who} needs layers of one shape, but {geometry.name!r} has {said}; choose a dense network")
+            channels, shape, whose = len(geometry.layers), shapes.pop(), f"cells of {geometry.name!r}"
+        elif image is not None:
+            channels, shape, whose = image[0], (image[1], image[2]), "pixels of the image"
+        else:
+            raise ValueError(
+                f"{who} needs to know where the cells of an image sit; name the geometry in the recipe, or read a response of"
+                " kind image"
+            )
+        factor = 2**doublings
         least = (-(-shape[0] // factor), -(-shape[1] // factor))
         start = start or least
         if start[0] < least[0] or start[1] < least[1]:
             raise ValueError(
                 f"{who} starts from {start[0]} x {start[1]} and doubles {doublings} times, which does not cover the"
-                f" {shape[0]} x {shape[1]} cells of {geometry.name!r}; start from {least[0]} x {least[1]} or more"
+                f" {shape[0]} x {shape[1]} {whose}; start from {least[0]} x {least[1]} or more"
             )
-        return cls(len(geometry.layers), shape, start, doublings)
+        return cls(channels, shape, start, doublings)
 
     @property
     def full(self) -> tuple[int, int]:
@@ -97,6 +127,8 @@ def unfilled(network: nn.Module, init: Init, rng: torch.Generator | None, layout
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _draw(layer, init, rng)
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm | VirtualBatchNorm):
+            layer.reset_parameters()
     network.to(memory_format=layout)  # type: ignore[call-overload]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.deconvolution import Channels
-from understudy.networks.grid import ROUNDING, Grid, unfilled
+from understudy.networks.grid import ROUNDING, Grid, ImageShape, unfilled
 from understudy.networks.velocity import Modulation, Velocity
 from understudy.registry import Given, register
 
@@ -29,6 +29,7 @@ class VelocityConvolution(Velocity):
         size: numbers in the response; those of the geometry.
         features: numbers that encode the conditions.
         geometry: layers of one shape, the channels of the image.
+        image: channels, rows and columns of a response that is a picture, where there is no geometry.
         channels: of each grid, the finest first; every further one is half as fine.
         embedding: width of the embedding of time and features.
         rng: draws the initial weights; torch's own generator if None.
@@ -46,11 +47,12 @@ class VelocityConvolution(Velocity):
         size: Given[int],
         features: Given[int],
         geometry: Given[Calorimeter | None] = None,
+        image: Given[ImageShape | None] = None,
         channels: Channels = (16, 32, 64),
         embedding: PositiveInt = 64,
         rng: Given[torch.Generator | None] = None,
     ) -> None:
-        grid = Grid.of(geometry, len(channels) - 1, None, "a convolutional velocity")
+        grid = Grid.of(geometry, len(channels) - 1, None, "a convolutional velocity", image)
         if grid.n_cells != size:
             raise ValueError(
                 f"a convolutional velocity moves the {grid.n_cells} cells of its geometry, but the response has {size} numbers;"

@@ -1,24 +1,29 @@
 """Reading and writing events, chunked both ways: HDF5 in the CaloChallenge layout (`.h5`, `.hdf5`) and `.npz`.
 
+Files of pictures (IDX, CIFAR-10; see `images.py`) are read as well.
+
 `read` and `write` treat whole files, `iterate` and `writer` chunks of them; `reader` gives a file's schema, geometry and
 length without its events.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from understudy.events import Events
+from understudy.files import sha256
 from understudy.geometry import Calorimeter
 from understudy.schema import Schema
 from understudy.storage.hdf5 import Hdf5Reader, Hdf5Writer
+from understudy.storage.images import ImageReader, image_files, is_images
 from understudy.storage.npz import NpzReader, NpzWriter
 from understudy.storage.reader import Reader
 from understudy.storage.writer import Writer
 
-__all__ = ["Reader", "Writer", "check_ending", "iterate", "read", "reader", "write", "writer"]
+__all__ = ["Reader", "Writer", "check_ending", "digest", "iterate", "read", "reader", "write", "writer"]
 
 _FORMATS: dict[str, tuple[type[Reader], type[Writer]]] = {
     ".h5": (Hdf5Reader, Hdf5Writer),
@@ -32,6 +37,13 @@ def _format(path: str | Path) -> tuple[type[Reader], type[Writer]]:
     if suffix not in _FORMATS:
         raise ValueError(f"{path} has the ending {suffix!r}, which is no file format for events; use {', '.join(_FORMATS)}")
     return _FORMATS[suffix]
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file of events as 64 hexadecimal digits; of the digests of its files where there are several."""
+    if not is_images(path) or image_files(path) == [Path(path)]:
+        return sha256(path)
+    return hashlib.sha256("".join(sha256(part) for part in image_files(path)).encode()).hexdigest()
 
 
 def check_ending(path: str | Path) -> None:
@@ -48,7 +60,7 @@ def reader(
     """Open a file of events, by its ending; a context manager with `schema`, `geometry`, `provenance`, `read`, `chunks`, `rows`.
 
     Args:
-        path: `.h5`, `.hdf5` or `.npz`.
+        path: `.h5`, `.hdf5` or `.npz`; or IDX images, CIFAR-10 records, a folder of either.
         schema: the blocks to read, where the file does not name them or fewer are wanted.
         conditions: names of the conditions to read. By default all that the file's schema names; in a file without a
             schema `incident_energies`, `momentum`, `position`, `true_pt` and `true_eta`, or if there are none of them all
@@ -59,7 +71,8 @@ def reader(
         FileNotFoundError: no such file.
         ValueError: unknown ending, damaged file, missing data set, different lengths, zero events.
     """
-    return _format(path)[0](path, schema, conditions, response)
+    kind = ImageReader if is_images(path) else _format(path)[0]
+    return kind(path, schema, conditions, response)
 
 
 def read(

@@ -1,11 +1,12 @@
-"""One-way maps of physical energies, applied last: read-out thresholds, saturation, no negative energies."""
+"""One-way maps of physical energies, applied last: read-out thresholds, saturation, no negative energies; levels of pixels."""
 
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from understudy.geometry import Calorimeter
@@ -94,3 +95,20 @@ def check_width(response: Tensor, constants: Tensor, who: str) -> None:
     """ValueError unless the response has one column per constant, or there is one constant for all."""
     if len(constants) not in (1, response.shape[1]) or response.ndim != 2:
         raise ValueError(f"{who} has {len(constants)} cells, but the response has shape {tuple(response.shape)}")
+
+
+@register("projections", "digitise")
+class Digitise(Projection):
+    """Numbers from 0 to 1 to the nearest of equally many levels, 0 and 1 among them: what a camera of 8 bits keeps of its pixels.
+
+    Args:
+        levels: how many; 256 for a byte.
+    """
+
+    def __init__(self, levels: Annotated[int, Field(ge=2, le=65536)] = 256) -> None:
+        super().__init__()
+        self.steps = levels - 1
+
+    def forward(self, response: Tensor, conditions: Tensors) -> Tensor:
+        """Pixels `(n, d)` at the levels."""
+        return torch.round(response.clamp(0.0, 1.0) * self.steps) / self.steps

@@ -29,6 +29,8 @@ from understudy.validation.observables import evaluate, incident_energy, observa
 
 FAINTEST = 1e-6
 """Fraction of the incident energy below which a cell counts as empty in logarithms."""
+CATEGORIES = 16
+"""Classes that a judge sees apart; of further ones it sees the number."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,15 @@ def _observables(events: Events, geometry: Calorimeter | None, energy: Array | N
 
 
 def _condition(values: Any, block: Block) -> Array:
-    """A condition as columns that a network can use: energies as logarithms, angles as sine and cosine."""
+    """A condition as columns that a network can use: energies as logarithms, angles as sine and cosine, classes apart."""
     if block.kind == "jagged":
         return np.empty((len(values), 0))
     flat = np.asarray(values, np.float64).reshape(len(values), -1)
     if block.kind == "periodic" and block.period:
         angle = 2 * np.pi * flat / block.period
         return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+    if block.kind == "categorical":  # distances between class numbers mean nothing
+        return np.concatenate([flat == k for k in range(CATEGORIES)] + [flat * (flat >= CATEGORIES)], axis=1)
     if block.unit == "MeV" and block.minimum is not None and block.minimum >= 0:
         return np.log(np.maximum(flat, np.finfo(np.float32).tiny))
     return flat

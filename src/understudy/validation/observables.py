@@ -27,6 +27,7 @@ from understudy.validation.observable import (
     shower_cells,
 )
 from understudy.validation.observables_direction import directed, radii
+from understudy.validation.observables_image import pictured
 
 __all__ = [
     "Function",
@@ -164,7 +165,9 @@ def _on_layer(layer: str, kernel: Callable[[Array], Array]) -> Function:
 
 
 def _columns(block: Block) -> list[Observable]:
-    """One observable per column of a block of numbers; categories, images and jagged lists have none here."""
+    """One observable per column of a block of numbers, a few of an image; categories and jagged lists have none here."""
+    if block.kind == "image":
+        return pictured(block)
     if block.kind not in ("continuous", "periodic"):
         return []
 
