@@ -26,6 +26,7 @@ from understudy.cli_options import (
 )
 from understudy.cli_pareto import pareto
 from understudy.cli_scan import scan
+from understudy.cli_search import search
 
 app = typer.Typer(
     name="understudy",
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="""Learned stand-ins for particle-detector simulation: train one, prove it, run it.
 
 The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe;
-**scan** compares variants of one, **pareto** any runs.
+**scan** compares variants of one, **search** looks for better ones, **pareto** compares any runs.
 
 Begin with `understudy run quickstart`, see `understudy recipes`, and look into any file with `understudy info FILE`.""",
 )
@@ -267,6 +268,7 @@ def export(
 
 
 app.command()(scan)
+app.command()(search)
 app.command()(pareto)
 app.command()(recipes)
 app.command()(info)
