@@ -37,7 +37,7 @@ _IDX_FILES = ("train-images*", "t10k-images*", "*images*ubyte*")
 
 
 def is_images(path: str | Path) -> bool:
-    """Whether a path is one of pictures, by its name: it ends in `ubyte` or `.bin` (or `.gz` after it), or is a folder of such."""
+    """Whether a path is one of pictures: its name ends in `ubyte` or `.bin`, or `.gz` behind that, or it is a folder of such."""
     path = Path(path)
     if path.is_dir():
         return bool(_in_folder(path))
