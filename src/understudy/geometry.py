@@ -31,6 +31,10 @@ BARREL_RADIUS = 1500.0
 """Radius [mm] at which the flat box of the ATLAS-like calorimeter stands: eta = x / radius, phi = y / radius."""
 
 
+HCAL_CELL, HCAL_SHAPE = 131.3, (52, 64)
+"""Side of the LHCb HCAL's smaller cells [mm], and its rows (y) and columns (x) in units of them."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A grid of cells.
@@ -238,12 +242,20 @@ def _lhcb_ecal() -> Calorimeter:
     return Calorimeter("lhcb-ecal", (layer,), SQUARE)
 
 
+def _lhcb_hcal() -> Calorimeter:
+    """The merged image of inner cells and split outer ones: rows along y, columns along x (see `hcal_geometry.py`)."""
+    size = (HCAL_CELL, HCAL_CELL)
+    low = (-0.5 * HCAL_SHAPE[0] * HCAL_CELL, -0.5 * HCAL_SHAPE[1] * HCAL_CELL)
+    return Calorimeter("lhcb-hcal", (Layer.grid("hcal", HCAL_SHAPE, size, low, axes=("y", "x"), units=("mm", "mm")),))
+
+
 def builtin(name: str) -> Calorimeter:
-    """A geometry by name: `atlas-em-89`, `atlas-em-247` or `lhcb-ecal`."""
+    """A geometry by name: `atlas-em-89`, `atlas-em-247`, `lhcb-ecal` or `lhcb-hcal`."""
     builders = {
         "atlas-em-89": lambda: _atlas("atlas-em-89", (3, 24, 3, 2), (2, 7), -1),
         "atlas-em-247": lambda: _atlas("atlas-em-247", (7, 56, 7, 4), (2, 11), -2),
         "lhcb-ecal": _lhcb_ecal,
+        "lhcb-hcal": _lhcb_hcal,
     }
     if name not in builders:
         raise ValueError(

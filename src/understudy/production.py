@@ -73,7 +73,7 @@ def produce(
 
 def _watched(source: Any, done: int, progress: Callable[[int], None] | None) -> Any:
     """The source with a slow simulator that tells how far it is inside a chunk, where it can."""
-    if progress is None or not hasattr(source.simulator, "progress"):
+    if progress is None or not hasattr(getattr(source, "simulator", None), "progress"):
         return source
     finished = done
 
@@ -88,7 +88,8 @@ def _watched(source: Any, done: int, progress: Callable[[int], None] | None) -> 
 def described(entry: Factory, source: Any) -> dict[str, Any]:
     """A source in plain data: the recipe's words without what does not change the events, and its gun as it is."""
     words = {k: v for k, v in entry.to_dict().items() if k not in ("processes", "gun")}
-    return {**words, "gun": source.gun.model_dump(mode="json")} if isinstance(source.gun, BaseModel) else words
+    gun = getattr(source, "gun", None)
+    return {**words, "gun": gun.model_dump(mode="json")} if isinstance(gun, BaseModel) else words
 
 
 def with_energies(source: Any, low: float, high: float) -> Any:
@@ -97,7 +98,7 @@ def with_energies(source: Any, low: float, high: float) -> Any:
     Raises:
         ValueError: the gun has no range of energies, or cannot have this one.
     """
-    gun = source.gun
+    gun = getattr(source, "gun", None)
     if not isinstance(gun, BaseModel) or "energy_range" not in type(gun).model_fields:
         raise ValueError("this reference's particle gun has no range of energies; leave out --energies")
     try:

@@ -117,7 +117,7 @@ def _simulating(recipe: Recipe, data: Data) -> Any:
     if not hasattr(reference, "simulator"):  # a source of whole events
         if name is None:
             return None
-        raise ValueError(f"the variety study asks reference {name!r}, which makes conditions of its own; name another")
+        raise ValueError(f"the variety study asks reference {name!r}, which makes whole events and cannot be asked; name another")
     given = {b.name for b in data.test.schema.given}
     if missing := [b.name for b in reference.simulator.schema.given if b.name not in given]:
         if name is None:

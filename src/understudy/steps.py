@@ -65,7 +65,7 @@ def simulate_to_file(
         source = with_energies(source, *energies)
     words = described(entry, source)
     if processes is not None:
-        if not hasattr(source.simulator, "processes"):
+        if not hasattr(getattr(source, "simulator", None), "processes"):
             raise ValueError("this reference runs in one process; leave out --processes")
         source = replace(source, simulator=replace(source.simulator, processes=processes))
     with console.step(f"Simulating {events:,} events") as step:
@@ -177,7 +177,11 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int,
     if events is None:
         raise ValueError("say what to simulate: --conditions FILE, or -n EVENTS to draw them with the recipe's particle gun")
     folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle
-    gun = simulating_reference(Recipe.load(folder / "recipe.yaml")).gun
+    gun = getattr(simulating_reference(Recipe.load(folder / "recipe.yaml")), "gun", None)
+    if gun is None:
+        raise ValueError(
+            "this reference makes whole events and has no particle gun: give the events to read with --conditions FILE"
+        )
     drawn = gun.draw(events, seeds.generator(seed, "conditions"))
     schema = replace(surrogate.schema, conditions=surrogate.schema.given)
     return Events(schema, {name: drawn[name] for name in names})

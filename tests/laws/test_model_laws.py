@@ -18,6 +18,8 @@ from understudy.transforms.features import FeatureEncoder
 
 SMALL_NETWORK = {"kind": "dense", "layers": 2, "width": 16}
 FAST = {"lr": 1e-3, "betas": (0.5, 0.9)}
+OPTIMISERS = {f"{who}_optimiser": FAST for who in ("generator", "encoder", "discriminator")}
+TRANSLATION = {"generator": SMALL_NETWORK, "encoder": SMALL_NETWORK, "discriminator": SMALL_NETWORK, "noise": 4, **OPTIMISERS}
 SMALL = {
     "gan": {
         "generator": SMALL_NETWORK,
@@ -27,6 +29,11 @@ SMALL = {
         "generator_optimiser": FAST,
         "critic_optimiser": FAST,
     },
+    "pix2pix": {"generator": SMALL_NETWORK, "discriminator": SMALL_NETWORK, "noise": 4, **OPTIMISERS},
+    "vae": {"generator": SMALL_NETWORK, "encoder": SMALL_NETWORK, "noise": 4, **OPTIMISERS},
+    "vae-gan": {**TRANSLATION},
+    "clr-gan": {**TRANSLATION},
+    "bicycle-gan": {**TRANSLATION, "lambda_z": 0.1},
     "spline": {"network": SMALL_NETWORK, "bins": 6},
     "flow": {"transforms": 1, "bins": 6, "hidden": [16]},
     "flow-matching": {"velocity": {"kind": "dense", "layers": 1, "width": 32, "embedding": 16}, "steps": 2},

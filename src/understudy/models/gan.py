@@ -13,17 +13,27 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, frozen, weighted_mean
+from understudy.models.discrimination import (
+    check_penalty,
+    critic_loss,
+    exchanged,
+    generator_loss,
+    hidden,
+    mean_features_apart,
+    normalise_spectrally,
+)
 from understudy.models.noise_sources.base import NoiseSource
 from understudy.models.objectives.base import Objective
 from understudy.models.one_step import check_residual
 from understudy.models.penalties.base import Penalty
 from understudy.models.views.base import View
 from understudy.networks.grid import image_shape
+from understudy.networks.normalisation import looks_at_the_batch
 from understudy.networks.rectified import Rectified
 from understudy.registry import Given, Part, factory, register
 from understudy.schema import Schema
@@ -50,7 +60,12 @@ class GAN(Model):
         noise: length of the noise vector $z$, where it is standard normal.
         noise_source: where the noise comes from instead: the training images themselves, or a Gaussian of another width.
         residual: the generator's network gives what is added to the noise, which must be as long as the response.
-        critic_steps: turns of the critic to one of the generator, each with a fresh batch.
+        critic_steps: turns of the critic in a round, each with a fresh batch.
+        generator_steps: turns of the generator in a round.
+        feature_matching: weight of the distance of the mean features of the critic's last layer, which then takes the place of
+            the objective's loss of the generator, or None (see `models.discrimination`).
+        random_labels: part of the pairs that change sides in an update of the critic.
+        spectral: whether the critic is spectrally normalised.
         l1: weight of the sum of the absolute weights of the generator's linear maps in its loss. (The L1 norm of the output
             itself would do nothing behind a softmax, where it is always 1.)
         warm_up: rounds in which, before the game begins, a generator that has a likelihood (`rectified`) learns each cell's
@@ -83,6 +98,10 @@ class GAN(Model):
         noise_source: Annotated[Spec | None, Part("noise_sources")] = None,
         residual: bool = False,
         critic_steps: PositiveInt = 5,
+        generator_steps: PositiveInt = 1,
+        feature_matching: PositiveFloat | None = None,
+        random_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.0,
+        spectral: bool = False,
         l1: NonNegativeFloat = 0.0,
         clip_weights: PositiveFloat | None = None,
         warm_up: NonNegativeInt = 0,
@@ -104,7 +123,8 @@ class GAN(Model):
         if residual:
             check_residual(noise, response_size)
         self.residual = residual
-        self.critic_steps = critic_steps
+        self.critic_steps, self.generator_steps = critic_steps, generator_steps
+        self.feature_matching, self.random_labels = feature_matching, random_labels
         self.critic_features = critic_features
         self.l1 = l1
         self.clip_weights = clip_weights
@@ -139,7 +159,11 @@ class GAN(Model):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
         given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
-        self.critic: nn.Module = factory("networks", critic, "critic")(**given)
+        self.critic: nn.Module = factory("networks", critic, "critic")(**given | {"noise": 0})
+        check_penalty(self.penalty, self.critic)
+        self.apart = looks_at_the_batch(self.critic)
+        if spectral:
+            normalise_spectrally(self.critic, rng)
 
     def fit(
         self,
@@ -157,7 +181,7 @@ class GAN(Model):
             self.view.fit(Batch(response, conditions, weights, None, given))
 
     def turns(self) -> tuple[Turn, ...]:
-        """The critic `critic_steps` times, then the generator once."""
+        """The critic `critic_steps` times, then the generator `generator_steps` times."""
         critic, generator = tuple(self.critic.parameters()), tuple(self.generator.parameters())
         clip = None if self.clip_weights is None else self._clip
         return (
@@ -167,7 +191,14 @@ class GAN(Model):
                 else []
             ),
             Turn("critic", critic, self.critic_optimiser, self.critic_loss, self.critic_steps, clip, self.warm_up),
-            Turn("generator", generator, self.generator_optimiser, self.generator_loss, first=self.warm_up),
+            Turn(
+                "generator",
+                generator,
+                self.generator_optimiser,
+                self.generator_loss,
+                self.generator_steps,
+                first=self.warm_up,
+            ),
         )
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
@@ -187,7 +218,7 @@ class GAN(Model):
         return response if self.view is None else self.view(response, batch)
 
     def score(self, seen: Tensor, conditions: Tensor) -> Tensor:
-        """$D(v, c)$, `(n,)`, of views `(n, D)`."""
+        """$D(v, c)$, `(n,)`, of views `(n, D)`; `(n, patches)` where the critic judges patches."""
         scores: Tensor = self.critic(torch.cat([seen, conditions], dim=1) if self.critic_features else seen)
         return scores.squeeze(1)
 
@@ -196,23 +227,36 @@ class GAN(Model):
         with torch.no_grad():
             generated = self.seen(self.made(self._noise(batch, generator), batch.conditions), batch)
             real = self.seen(batch.response, batch)
-        both = self.score(torch.cat([real, generated]), torch.cat([batch.conditions, batch.conditions]))
-        real_scores, generated_scores = both.chunk(2)
-        loss = self.objective.critic(real_scores, generated_scores, batch.weights)
+        if self.apart:
+            real_scores, generated_scores = self.score(real, batch.conditions), self.score(generated, batch.conditions)
+        else:
+            both = self.score(torch.cat([real, generated]), torch.cat([batch.conditions, batch.conditions]))
+            real_scores, generated_scores = both.chunk(2)
+        real_scores, generated_scores = exchanged(real_scores, generated_scores, self.random_labels, generator)
+        loss = critic_loss(self.objective, real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(lambda v: self.score(v, batch.conditions), real, generated, generator)
+            loss = loss + self.penalty(lambda v: _mean(self.score(v, batch.conditions)), real, generated, generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
             generated = self.made(self._noise(batch, generator), batch.conditions)
-            loss = self.objective.generator(self.score(self.seen(generated, batch), batch.conditions), batch.weights)
+            loss = self.game(self.seen(generated, batch), batch)
         for term in self.auxiliaries:
             loss = loss + term.weight * term(generated, batch, generator)
         if self.l1:
             loss = loss + self.l1 * sum(p.abs().sum() for p in self.generator.parameters() if p.ndim > 1)
         return loss
+
+    def game(self, seen: Tensor, batch: Batch) -> Tensor:
+        """What the generator gets from the critic for views `(n, D)`: the objective's loss, or the distance of mean features."""
+        if self.feature_matching is None:
+            return generator_loss(self.objective, self.score(seen, batch.conditions), batch.weights)
+        with hidden(self.critic) as features:
+            self.score(self.seen(batch.response, batch), batch.conditions)
+            self.score(seen, batch.conditions)
+        return self.feature_matching * mean_features_apart(features[0].detach(), features[1], batch.weights)
 
     def likelihood_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Negative log-likelihood of the cells, each by itself, per cell: what the warm-up minimises."""
@@ -232,3 +276,7 @@ class GAN(Model):
         if self.noise_source is None:
             return normal
         return torch.cat([self.noise_source.of_batch(batch, generator).to(normal.dtype), normal], dim=1)
+
+
+def _mean(scores: Tensor) -> Tensor:
+    return scores if scores.ndim == 1 else scores.mean(1)

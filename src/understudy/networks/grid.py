@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import Init
+from understudy.networks.normalisation import VirtualBatchNorm
 from understudy.schema import Schema
 
 ROUNDING = 5e-5
@@ -126,6 +127,8 @@ def unfilled(network: nn.Module, init: Init, rng: torch.Generator | None, layout
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _draw(layer, init, rng)
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm | VirtualBatchNorm):
+            layer.reset_parameters()
     network.to(memory_format=layout)  # type: ignore[call-overload]
 
 

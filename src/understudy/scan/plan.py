@@ -97,7 +97,8 @@ def make_plan(
         ValueError: an unknown path, a value that the recipe refuses, or variants that do not share their events.
     """
     scan = scan if seed is None else scan.model_copy(update={"seed": seed})
-    base = _base(scan, data=data, reference=reference, events=events)
+    where = f"scan {scan.name}: common"
+    base = base_recipe(scan.recipe, scan.common, where, data=data, reference=reference, events=events, seed=scan.seed)
     variants = {BASE: Variant(BASE, {}, base, f"scan {scan.name}: common")}
     known = {base.fingerprint: BASE}
     groups: dict[str, dict[str, str]] = {}
@@ -125,14 +126,34 @@ def check_plan(plan: Plan) -> None:
             raise ValueError(f"{variant.where}: {error.args[0] if error.args else error}") from None
 
 
-def _base(scan: Scan, *, data: str | Path | None, reference: str | None, events: int | None) -> Recipe:
-    where = f"scan {scan.name}: common"
-    words = Recipe.load(scan.recipe).to_dict()
-    words = changed({**words, "baseline": None}, scan.common, where)
-    common = Recipe.from_dict(words, where)
-    settled = changed(common.to_dict(), {f"stages.{len(common.stages) - 1}.training.threads": 1})
-    recipe = Recipe.from_dict(settled, where)
-    return pin(recipe.using(data=data, reference=reference, events=events, seed=scan.seed))
+def base_recipe(
+    recipe: str | Path,
+    common: Mapping[str, Any],
+    where: str,
+    *,
+    data: str | Path | None = None,
+    reference: str | None = None,
+    events: int | None = None,
+    seed: int | None = None,
+) -> Recipe:
+    """A recipe without its baseline, with the changes that all runs have in common, trained on one thread.
+
+    Args:
+        recipe: the name of a shipped one, or the path of a YAML file.
+        common: values for dotted paths into it.
+        where: who says so, for errors.
+        data: a file of reference events in place of the recipe's own reference.
+        reference: one of the recipe's alternative references, by name.
+        events: how many events to simulate, or to use of a file.
+        seed: in place of the recipe's.
+
+    Raises:
+        ValueError: an unknown path, or a value that the recipe refuses.
+    """
+    words = changed({**Recipe.load(recipe).to_dict(), "baseline": None}, common, where)
+    said = Recipe.from_dict(words, where)
+    settled = changed(said.to_dict(), {f"stages.{len(said.stages) - 1}.training.threads": 1})
+    return pin(Recipe.from_dict(settled, where).using(data=data, reference=reference, events=events, seed=seed))
 
 
 def _variant(base: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:

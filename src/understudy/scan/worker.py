@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,16 +66,18 @@ def run(folder: Path, recipe: Recipe, data: Data, judge: Judge, key: str) -> Non
         judge: compares on the test split.
         key: written into `result.json`; tells what the result is a result of.
     """
-    resume = (folder / RECIPE).is_file() and read_yaml(folder / RECIPE) == recipe.to_dict()
-    if not resume:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        write_text(folder / RECIPE, recipe.to_yaml())
     with threads(1):
-        surrogate, result = _train(recipe, data, folder, resume)
+        surrogate, result = train(recipe, data, folder)
         made = surrogate.simulate(data.test.conditions, seeds.generator(recipe.seed, "samples"))
         judged = judge.judge(made)
     _write_values(folder / VALUES, judged)
-    training = {
+    facts = {"format": 1, "key": key, "seed": recipe.seed}
+    write_json(folder / RESULT, {**facts, **judged.numbers, "training": training_facts(surrogate, result)})
+
+
+def training_facts(surrogate: Surrogate, result: TrainingResult) -> dict[str, Any]:
+    """What a training cost and came to, as plain data."""
+    return {
         "minutes": result.seconds / 60,
         "device": result.device,
         "epochs": result.epochs,
@@ -83,11 +85,14 @@ def run(folder: Path, recipe: Recipe, data: Data, judge: Judge, key: str) -> Non
         "losses": result.history[-1]["losses"] if result.history else {},
         "best_epoch": None if result.best is None else result.best["epoch"],
     }
-    write_json(folder / RESULT, {"format": 1, "key": key, "seed": recipe.seed, **judged.numbers, "training": training})
 
 
-def _train(recipe: Recipe, data: Data, folder: Path, resume: bool) -> tuple[Surrogate, TrainingResult]:
-    """The response's stage alone; derived conditions are given to it."""
+def train(recipe: Recipe, data: Data, folder: Path) -> tuple[Surrogate, TrainingResult]:
+    """The response's stage alone, derived conditions are given to it; goes on with what the same recipe left in `folder`."""
+    resume = (folder / RECIPE).is_file() and read_yaml(folder / RECIPE) == recipe.to_dict()
+    if not resume:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_text(folder / RECIPE, recipe.to_yaml())
     rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
     words, schema = recipe.stages[-1], data.train.schema
     stage = build_stage(words, recipe, schema, data.geometry, rng, load_needs(recipe))
@@ -107,14 +112,25 @@ def _write_values(path: Path, judged: Judged) -> None:
 
 def main() -> int:
     """Do what standard input says; the status."""
+
+    def work(folder: Path, recipe: Recipe, base: Recipe, data: Data, key: str) -> None:
+        run(folder, recipe, data, Judge(data, base.validation, base.seed), key)
+
+    return serve(work)
+
+
+def serve(work: Callable[[Path, Recipe, Recipe, Data, str], None]) -> int:
+    """Read from standard input what to do and have `work` do it in its folder, alone there; the status.
+
+    `work` gets the folder, the run's recipe, the one that all runs have in common, their events, and the key of the result.
+    """
     job: Mapping[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_with_the_scan, daemon=True).start()
     folder = Path(job["folder"])
     try:
-        alone = _alone_in(folder)  # held to the end of the process
+        alone = alone_in(folder)  # held to the end of the process
         recipe, base = (Recipe.from_dict(job[name], str(folder)) for name in ("recipe", "base"))
-        data = shared_events(base, Path(job["reference"]))
-        run(folder, recipe, data, Judge(data, base.validation, base.seed), job["key"])
+        work(folder, recipe, base, shared_events(base, Path(job["reference"])), job["key"])
     except Exception as error:
         write_json(folder / FAILURE, {"error": sentence(error)})
         return 1
@@ -124,7 +140,7 @@ def main() -> int:
     return 0
 
 
-def _alone_in(folder: Path) -> TextIO:
+def alone_in(folder: Path) -> TextIO:
     """Wait until no other process works in `folder`: that of a scan which was killed may still be at its last checkpoint."""
     lock = (folder / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
