@@ -184,6 +184,10 @@ def sample(
             "--events", "-n", help="Number of events: drawn by the recipe's particle gun, or the first of --conditions.", min=1
         ),
     ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="A condition that all events have, NAME=VALUE, as in label=3; classes not said take turns."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.", min=0)] = 1,
     chunk: Annotated[int, typer.Option("--chunk", help="Events per chunk; each has its own seed sequence.", min=1)] = 5000,
     workers: Annotated[
@@ -195,6 +199,8 @@ def sample(
     Events whose conditions lie outside the trained range are simulated all the same, with a warning, and flagged in the data set
     `out_of_domain`.
 
+    A bundle of images by class: `understudy sample runs/mnist -n 100 --at label=3 --out threes.h5`.
+
     Example: `understudy sample runs/a89/bundle --conditions atlas_photons.h5 -n 1000 --out generated.h5`
     """
     from understudy.console import Console
@@ -204,7 +210,15 @@ def sample(
         from understudy.steps import sample_bundle
 
     path, flagged = sample_bundle(
-        bundle, out, conditions=conditions, events=events, seed=seed, chunk=chunk, workers=workers, console=console
+        bundle,
+        out,
+        conditions=conditions,
+        events=events,
+        seed=seed,
+        chunk=chunk,
+        workers=workers,
+        fixed=at or (),
+        console=console,
     )
     console.wrote(path, "events" if not flagged else f"events ({flagged:,} outside the trained domain, see out_of_domain)")
 

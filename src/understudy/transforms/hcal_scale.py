@@ -41,7 +41,10 @@ class HcalScale(Transform):
     largest: Tensor
 
     def __init__(
-        self, form: Literal["linear", "log", "power"] = "linear", cap: PositiveFloat = hcal.CAP, threshold: PositiveFloat = hcal.COUNT
+        self,
+        form: Literal["linear", "log", "power"] = "linear",
+        cap: PositiveFloat = hcal.CAP,
+        threshold: PositiveFloat = hcal.COUNT,
     ) -> None:
         super().__init__()
         self.form, self.cap, self.range = form, cap, math.log(cap / threshold)
