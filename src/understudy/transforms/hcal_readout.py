@@ -50,7 +50,7 @@ class HcalReadout(Projection):
             coarse = ((upper + lower) / 4)[:, :, None, :, None].expand_as(fours).reshape(image.shape)
             image = torch.where(self._inner, image, coarse)
         image = torch.where(self.alive & (image >= self.smallest), torch.minimum(image, self.largest), 0.0)
-        return image.reshape(-1, hcal.N_PIXELS)
+        return image.flatten(1)
 
     @property
     def _inner(self) -> Tensor:
