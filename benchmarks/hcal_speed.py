@@ -1,12 +1,12 @@
-"""Time of whole HCAL events against batch size, as the thesis plots it, and milliseconds per event on one thread, for every family.
+"""Time of whole HCAL events against batch size, as the thesis plots it, and milliseconds per event on one thread, by family.
 
     python benchmarks/hcal_speed.py [--events 60000] [--seconds 20] [--recipes lhcb-hcal-tip lhcb-hcal-tip-pix2pix ...]
         [--run runs/lhcb-hcal-tip] [--picture hcal_speed.png]
 
-Untrained networks are as fast as trained ones: by default recipes are built, not trained, and run by ONNX Runtime on one thread. Of
-each batch size as many events are simulated as `--seconds` allow, up to `--events`; the time of `--events` is scaled from them, and the
-number that was timed is printed. Noise is drawn within the time. The thesis: 60,000 events in 480 s, 125 per second, on a
-P100.
+Untrained networks are as fast as trained ones: by default recipes are built, not trained, and run by ONNX Runtime on one thread.
+Of each batch size as many events are simulated as `--seconds` allow, up to `--events`; the time of `--events` is scaled from
+them, and the number that was timed is printed. Noise is drawn within the time. The thesis: 60,000 events in 480 s, 125 per
+second, on a P100.
 """
 
 from __future__ import annotations

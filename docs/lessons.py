@@ -1,9 +1,9 @@
 r"""Two small lessons on adversarial training, as one picture: `python docs/lessons.py` writes `docs/images/lessons.png`.
 
-1. Two uniform distributions on parallel lines at a distance $\theta$: $W_1 = |\theta|$, but the Jensen-Shannon divergence is $\log 2$
-   and both Kullback-Leibler divergences are infinite for every $\theta \ne 0$ (Arjovsky, Chintala and Bottou 2017).
-2. $\min_x \max_y x\,y$: simultaneous gradient steps turn away from the equilibrium, alternating ones turn around it, optimistic ones
-   reach it.
+1. Two uniform distributions on parallel lines at a distance $\theta$: $W_1 = |\theta|$, but the Jensen-Shannon divergence is
+   $\log 2$ and both Kullback-Leibler divergences are infinite for every $\theta \ne 0$ (Arjovsky, Chintala and Bottou 2017).
+2. $\min_x \max_y x\,y$: simultaneous gradient steps turn away from the equilibrium, alternating ones turn around it, optimistic
+   ones reach it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ def main() -> None:
     right.set(xlabel="x", ylabel="y", title=r"$\min_x \max_y\ x\,y$", aspect="equal")
     right.legend(fontsize=8)
     figure.savefig(PLACE, dpi=110)
-    print(f"wrote {PLACE}")
 
 
 if __name__ == "__main__":

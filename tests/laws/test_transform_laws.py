@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from understudy import registry
 from understudy.geometry import builtin
+from understudy.hcal_geometry import pixel_caps
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Chain, Transform
 
@@ -93,6 +94,15 @@ def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
 
 
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
+
+
+def images(generator: torch.Generator, n: int = 24) -> Sample:
+    """Images of the LHCb HCAL: empty pixels, some at the threshold of 24 MeV, others up to the cap; a quarter where cells are split."""
+    largest = torch.tensor(pixel_caps()).flatten()
+    x = largest * 255 ** -torch.rand(n, len(largest), generator=generator)
+    x = torch.where(torch.rand(x.shape, generator=generator) < 0.8, 0.0, x)
+    x[:, ::500], x[:, 1::500] = largest[::500], largest[1::500] / 255
+    return x, conditions_of(x)
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,9 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
+    Example("hcal-scale", {"form": "log"}, images, events=24),
+    Example("hcal-scale", {"form": "linear"}, images, events=24, export=False),
+    Example("hcal-scale", {"form": "power"}, images, events=24, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
 )
 

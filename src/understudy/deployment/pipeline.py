@@ -56,7 +56,7 @@ class Pipeline(nn.Module):
         cells = self.tracks(track_noise, {"position": position, "et": et})
         summed = noise.new_zeros((noise.shape[0], hcal.N_PIXELS)).index_add(0, event, cells)
         image = torch.minimum(summed, self.largest)
-        return self.refine(noise, {IMAGE.name: image.unflatten(1, hcal.SHAPE)}) + 0.0, image
+        return self.refine(noise, {IMAGE.name: image.reshape(-1, *hcal.SHAPE)}) + 0.0, image
 
 
 def export_pipeline(pipeline: Pipeline, folder: Path) -> Path:

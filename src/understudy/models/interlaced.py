@@ -217,7 +217,7 @@ class Interlaced(Model):
             above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
             known = torch.cat([above, (RISE * above).clamp(max=1.0)], dim=1).to(trunk.dtype)
         made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
-        made = made.unflatten(1, (self.pixels[k], self.bins + 2)).transpose(1, 2)
+        made = made.reshape(-1, self.pixels[k], self.bins + 2, made.shape[2]).transpose(1, 2)
         return made.flatten(2).index_select(2, self._columns("here", k))
 
     def bin_of(self, values: Tensor) -> Tensor:

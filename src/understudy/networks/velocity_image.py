@@ -106,7 +106,8 @@ class _Net(nn.Module):
         with torch.no_grad():
             self.last.weight.zero_()
             for block in self.blocks:
-                block.second.weight.mul_(0.1)
+                if isinstance(block, Residual):
+                    block.second.weight.mul_(0.1)
 
     def forward(self, blocks: Tensor, e: Tensor) -> Tensor:
         """The body of the velocity, before the time's gate is added."""
