@@ -17,7 +17,7 @@ from typing import Any
 
 from understudy import storage
 from understudy.files import sha256
-from understudy.recipe import Need, Recipe, read_yaml
+from understudy.recipe import Need, Recipe, is_file, read_yaml
 from understudy.rundir import MANIFEST, RECIPE, read_manifest
 
 SHARED = ("reference", "seed", "events", "noise", "projections", "derived", "select", "split", "hold_out")
@@ -114,7 +114,7 @@ def fulfilled_words(theirs: Recipe, place: Path) -> dict[str, Any]:
 def _same_file(place: Path, recipe: Recipe) -> bool:
     """Whether the run in `place` uses the file of events that `recipe` names, as far as either says one."""
     known = _digest(Need(run=str(place)))
-    path = recipe.reference.arguments.get("path") if recipe.reference.kind == "file" else None
+    path = recipe.reference.arguments.get("path") if is_file(recipe.reference) else None
     return known is None or path is None or not Path(path).exists() or known == storage.digest(path)
 
 
@@ -165,7 +165,7 @@ def _events(recipe: Recipe) -> dict[str, Any]:
     keys = ["events", "select", "hold_out", *(["derived"] if recipe.select else [])]
     found = {"split": {**words["split"], "seed": recipe.seed if split.seed is None else split.seed}}
     found |= {key: words[key] for key in keys}
-    simulates = recipe.reference.kind != "file"
+    simulates = not is_file(recipe.reference)
     return found | {"reference": recipe.reference.kind} | ({"simulation": (words["reference"], recipe.seed)} if simulates else {})
 
 

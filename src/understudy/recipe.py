@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -98,7 +98,9 @@ class StageRecipe(_Section):
 
     `augment` enlarges its training split by images under the geometry's symmetries; `canonicalise` brings each event to one of
     its images, the same for all of them, and what is generated back. `calibration` corrects what the trained model generates,
-    each entry what the one before has left.
+    each entry what the one before has left. `weights` says how events count that have weights: `signed` as they are; `expected`
+    by the expectation of the weight given response and features, which is not negative (see `understudy.signed`), transforms
+    being fitted with the signed ones in either case; `none`: all events count alike, background and signal, for comparison.
     """
 
     produces: str = "response"
@@ -107,6 +109,7 @@ class StageRecipe(_Section):
     model: ModelEntry
     augment: Augment | None = None
     canonicalise: Canonicalise | None = None
+    weights: Literal["signed", "expected", "none"] = "signed"
     training: TrainingSettings = TrainingSettings()
     calibration: list[CalibrationEntry] = []
 
@@ -274,10 +277,9 @@ class Recipe(_Section):
             changes["reference"] = self.reference_called(reference)
         if data is not None:
             old: Factory = changes.get("reference", self.reference)
-            if reference is not None and old.kind != "file":
+            if reference is not None and not is_file(old):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
-            kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
-            changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+            changes["reference"] = _with_file(old, str(data))
         if card is not None or particle is not None:
             if data is not None or reference is not None:
                 raise ValueError("the events come from a file, from a named reference or from a card; give one of the three")
@@ -298,6 +300,18 @@ class Recipe(_Section):
         if name not in known:
             raise ValueError(f"recipe {self.name} has no reference {name!r}; it has {', '.join(known)}")
         return known[name]
+
+
+def is_file(reference: Factory) -> bool:
+    """Whether a reference's events come from a file; others simulate them."""
+    return reference.kind in ("file", "table")
+
+
+def _with_file(old: Factory, path: str) -> Factory:
+    """A reference that reads `path`, as `old` reads its file where it does."""
+    kind = old.kind if is_file(old) else "file"
+    kept = {k: v for k, v in old.arguments.items() if k != "path"} if is_file(old) else {}
+    return factory("references", {"kind": kind, **kept, "path": path})
 
 
 def read_yaml(name: str | Path) -> Any:
