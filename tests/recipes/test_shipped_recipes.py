@@ -25,6 +25,10 @@ VARIANTS = {"atlas-photon-247", "atlas-photon-89-flow", "atlas-photon-89-distill
 model is tested in `laws` and `models`, that of the rest by the recipe that they extend; `make test-slow` exports all."""
 
 
+SHOWERS = {n for n in shipped() if not n.startswith(("lhcb-hcal-tip", "lhcb-hcal-cir"))}
+"""All but whole events of the LHCb HCAL, which have tests of their own."""
+
+
 def trained(name, folder, export=True):
     """A shipped recipe cut down to seconds, what it needs trained before; its run's directory and its bundle, if exported."""
     words = small(name, events=200)
@@ -44,7 +48,7 @@ def test_no_recipe_is_another_one_under_a_shorter_name():
 
 @pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
 @pytest.mark.filterwarnings("ignore:.*their covariance was shrunk")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS else n for n in sorted(shipped())])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS else n for n in sorted(SHOWERS)])
 def test_from_events_to_a_bundle_that_answers(name, tmp_path):
     run, bundle = trained(name, tmp_path)
     images = any(b.kind == "image" for b in bundle.schema.given)
