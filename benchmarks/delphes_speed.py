@@ -1,6 +1,6 @@
 """Electrons per second of the built-in Delphes formulae, and of the formulae read from a card, on one core.
 
-    python benchmarks/delphes_speed.py [--electrons 5000000] [--card FILE --particle electron]
+python benchmarks/delphes_speed.py [--electrons 5000000] [--card FILE --particle electron]
 """
 
 from __future__ import annotations

@@ -19,7 +19,14 @@ from understudy.steps import export_run, sample_bundle, train_only
 
 QUIET = Console(quiet=True)
 pytestmark = pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
-ANALYSIS = {"kind": "detector-response", "events": 2000, "times": 1000, "repeated": [[4250, 2.4, 1.5]], "etas": [0.2], "phis": [1]}
+ANALYSIS = {
+    "kind": "detector-response",
+    "events": 2000,
+    "times": 1000,
+    "repeated": [[4250, 2.4, 1.5]],
+    "etas": [0.2],
+    "phis": [1],
+}
 
 
 def words():
@@ -70,9 +77,7 @@ def test_the_bundle_answers_as_torch_does(folder, surrogate_of):
     assert (torch_made.mask != onnx_made.mask).sum() <= 1
     both = torch_made.mask & onnx_made.mask
     np.testing.assert_allclose(onnx_made["reconstructed_pt"][both], torch_made["reconstructed_pt"][both], rtol=2e-5)
-    np.testing.assert_allclose(
-        bundle.detection_probability(given), surrogate_of.detection_probability(given), atol=1e-5
-    )
+    np.testing.assert_allclose(bundle.detection_probability(given), surrogate_of.detection_probability(given), atol=1e-5)
     assert bundle.manifest["graphs"][0]["outputs"] == ["response", "unprojected", "detected", "probability"]
     assert len(bundle.manifest["graphs"]) == 1
 
