@@ -101,10 +101,10 @@ def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
 def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
     """A momentum that is smeared and a direction that is not."""
     pt, direction = 1000 * torch.rand(n, generator=generator) + 1, torch.randn(n, generator=generator)
-    return torch.stack([2 * pt, direction], 1), {"pt": pt, "eta": direction}
+    return torch.stack([2 * pt, direction], 1), {"incident_energy": pt, "total_energy": direction}
 
 
-TRACKS = Schema((Block("pt", "MeV"), Block("eta")), (Block("reconstructed_pt", "MeV"), Block("reconstructed_eta")))
+TRACKS = Schema((Block("incident_energy"), Block("total_energy")), (Block("smeared"), Block("passed")))
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
 
 
@@ -187,7 +187,7 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
-    Example("pass-through", {"blocks": {"reconstructed_eta": "eta"}}, tracks, lambda x: 0 * x, schema=TRACKS),
+    Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
     Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
     Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
