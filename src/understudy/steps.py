@@ -20,7 +20,7 @@ from understudy.files import make_directory
 from understudy.geometry import Calorimeter
 from understudy.journey import resolve, train, with_needs
 from understudy.production import described, produce, with_energies
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.registry import Factory
 from understudy.rundir import RunDirectory, read_manifest
 from understudy.sampling import sample_to_file
@@ -83,11 +83,11 @@ def simulating_entry(recipe: Recipe, name: str | None = None) -> Factory:
     """The recipe's reference called `name`, or the first that simulates."""
     if name is not None:
         chosen = recipe.reference_called(name)
-        if chosen.kind == "file":
+        if is_file(chosen):
             raise ValueError(f"reference {name!r} of {recipe.name} is a file and cannot simulate")
         return chosen
     for entry in (recipe.reference, *recipe.alternatives.values()):
-        if entry.kind != "file":
+        if not is_file(entry):
             return entry
     raise ValueError(f"recipe {recipe.name} knows no simulator: its reference is a file and it has no alternatives")
 
@@ -103,9 +103,11 @@ def train_only(
     resume: bool = False,
     overwrite: bool = False,
     console: Console,
+    card: Path | None = None,
+    particle: str | None = None,
 ) -> Path:
     """Prepare the events and train; returns the run's directory. Arguments as for `understudy.run`."""
-    resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
+    resolved = resolve(recipe, data=data, seed=seed, reference=reference, events=events, card=card, particle=particle)
     out = out or Path("runs") / resolved.name
     resolved = with_needs(resolved, out, resume=resume, overwrite=overwrite, console=console)
     place = RunDirectory.open(out, resolved, resume=resume, overwrite=overwrite)
@@ -179,9 +181,7 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int,
     folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle
     gun = getattr(simulating_reference(Recipe.load(folder / "recipe.yaml")), "gun", None)
     if gun is None:
-        raise ValueError(
-            "this reference makes whole events and has no particle gun: give the events to read with --conditions FILE"
-        )
+        raise ValueError("this reference makes whole events and has no gun: give the events to read with --conditions FILE")
     drawn = gun.draw(events, seeds.generator(seed, "conditions"))
     schema = replace(surrogate.schema, conditions=surrogate.schema.given)
     return Events(schema, {name: drawn[name] for name in names})

@@ -132,6 +132,11 @@ class GAN(Model):
         self.generator_optimiser = generator_optimiser
         self.critic_optimiser = critic_optimiser
         self.objective: Objective = factory("objectives", objective, "objective")()
+        if self.objective.pairs and (feature_matching is not None or random_labels):
+            raise ValueError(
+                "an objective that compares pairs of events knows neither labels nor feature matching; leave 'random_labels' and"
+                " 'feature_matching' out, or choose another objective"
+            )
         self.penalty: Penalty | None = None if penalty is None else factory("penalties", penalty, "penalty")()
         known: dict[str, Any] = {
             "feature_size": feature_size,
@@ -149,7 +154,7 @@ class GAN(Model):
             "rng": rng,
             "geometry": geometry,
         }
-        given["image"] = image
+        given |= {"labels": (noise, noise + feature_size), "image": image}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
@@ -158,8 +163,9 @@ class GAN(Model):
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
-        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": 1}
-        self.critic: nn.Module = factory("networks", critic, "critic")(**given | {"noise": 0})
+        told = feature_size if critic_features else 0
+        given |= {"inputs": seen + told, "outputs": self.objective.outputs, "labels": (seen, seen + told), "noise": 0}
+        self.critic: nn.Module = factory("networks", critic, "critic")(**given)
         check_penalty(self.penalty, self.critic)
         self.apart = looks_at_the_batch(self.critic)
         if spectral:
@@ -218,7 +224,7 @@ class GAN(Model):
         return response if self.view is None else self.view(response, batch)
 
     def score(self, seen: Tensor, conditions: Tensor) -> Tensor:
-        """$D(v, c)$, `(n,)`, of views `(n, D)`; `(n, patches)` where the critic judges patches."""
+        """$D(v, c)$, `(n,)`, of views `(n, D)`; `(n, k)` where the critic judges patches, or the objective asks for vectors."""
         scores: Tensor = self.critic(torch.cat([seen, conditions], dim=1) if self.critic_features else seen)
         return scores.squeeze(1)
 
@@ -235,7 +241,8 @@ class GAN(Model):
         real_scores, generated_scores = exchanged(real_scores, generated_scores, self.random_labels, generator)
         loss = critic_loss(self.objective, real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(lambda v: _mean(self.score(v, batch.conditions)), real, generated, generator)
+            made = generated_scores.detach()
+            loss = loss + self.penalty(lambda v: self._witness(self.score(v, batch.conditions), made), real, generated, generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -251,6 +258,10 @@ class GAN(Model):
 
     def game(self, seen: Tensor, batch: Batch) -> Tensor:
         """What the generator gets from the critic for views `(n, D)`: the objective's loss, or the distance of mean features."""
+        if self.objective.pairs:
+            with torch.no_grad():
+                real = self.score(self.seen(batch.response, batch), batch.conditions)
+            return self.objective.against(real, self.score(seen, batch.conditions), batch.weights)
         if self.feature_matching is None:
             return generator_loss(self.objective, self.score(seen, batch.conditions), batch.weights)
         with hidden(self.critic) as features:
@@ -264,6 +275,12 @@ class GAN(Model):
         found: Tensor = self.generator.log_likelihood(batch.response, latent, batch.conditions)  # type: ignore[operator]
         return -weighted_mean(found, batch.weights) / self.response_size
 
+    def _witness(self, scores: Tensor, generated: Tensor) -> Tensor:
+        """What the penalty takes the gradient of, `(n,)`: the mean over patches, or what the objective makes of vectors."""
+        if self.objective.pairs:
+            return self.objective.witness(scores, generated)
+        return scores if scores.ndim == 1 else scores.mean(1)
+
     def _clip(self) -> None:
         with torch.no_grad():
             for p in self.critic.parameters():
@@ -276,7 +293,3 @@ class GAN(Model):
         if self.noise_source is None:
             return normal
         return torch.cat([self.noise_source.of_batch(batch, generator).to(normal.dtype), normal], dim=1)
-
-
-def _mean(scores: Tensor) -> Tensor:
-    return scores if scores.ndim == 1 else scores.mean(1)
