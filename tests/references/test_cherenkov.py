@@ -40,7 +40,9 @@ def test_textbook_separation_is_the_difference_of_angles_at_high_momentum():
     p = np.array([60_000.0, 100_000.0, 150_000.0])
     exact = (RICH2.angle(p, PION) - RICH2.angle(p, KAON)) / RICH2.resolution
     np.testing.assert_allclose(separation(p, PION, KAON, RICH2.index, RICH2.resolution), exact, rtol=0.06)
-    np.testing.assert_allclose(separation(1e6, PION, KAON, 1.0005, 1.0), RICH2.angle(1e6, PION) - RICH2.angle(1e6, KAON), rtol=1e-3)
+    np.testing.assert_allclose(
+        separation(1e6, PION, KAON, 1.0005, 1.0), RICH2.angle(1e6, PION) - RICH2.angle(1e6, KAON), rtol=1e-3
+    )
 
 
 def test_acceptance_in_pseudorapidity():

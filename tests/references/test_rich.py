@@ -107,7 +107,8 @@ def test_pull_of_the_mean_angle(monkeypatch):
 def test_more_tracks_blur_more():
     simulator = RichSimulator()
     quiet, busy = (
-        simulator.simulate(tracks(5000, "kaon", 60_000.0, n_tracks=t), np.random.default_rng(2))["dll"][:, 0] for t in (20.0, 500.0)
+        simulator.simulate(tracks(5000, "kaon", 60_000.0, n_tracks=t), np.random.default_rng(2))["dll"][:, 0]
+        for t in (20.0, 500.0)
     )
     assert quiet.mean() > busy.mean() + 1
 

@@ -72,7 +72,9 @@ def test_weights_add_up_to_the_fitted_yield_and_background_to_nothing(source, ev
         assert background.sum() == pytest.approx(0, abs=4 * np.sqrt((background**2).sum()))
 
 
-@pytest.mark.parametrize(("name", "column"), [("momentum", None), ("n_tracks", None), ("pseudorapidity", None), ("dll", 0), ("dll", 2)])
+@pytest.mark.parametrize(
+    ("name", "column"), [("momentum", None), ("n_tracks", None), ("pseudorapidity", None), ("dll", 0), ("dll", 2)]
+)
 def test_weighted_distributions_are_those_of_pure_signal(events, name, column):
     values = events[name] if column is None else events[name][:, column]
     signal, w = events["is_signal"] == 1, events.weights
@@ -91,7 +93,9 @@ def test_weighted_distributions_are_those_of_pure_signal(events, name, column):
 
 def test_weights_of_truth_and_none(source):
     plain, true = (
-        factory("references", {"kind": "rich-calibration", "weights": w, "particle": "kaon"})().generate(500, np.random.default_rng(3))
+        factory("references", {"kind": "rich-calibration", "weights": w, "particle": "kaon"})().generate(
+            500, np.random.default_rng(3)
+        )
         for w in ("none", "truth")
     )
     assert plain.weights is None
@@ -110,13 +114,17 @@ def test_a_production_fits_all_tracks_together(tmp_path):
 
 def test_a_fit_that_does_not_converge():
     mass = PEAK.draw_signal(2000, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"a sample: the mass fit of 2000 tracks .* does not converge \(too many evaluations\); give"):
+    with pytest.raises(
+        ValueError, match=r"a sample: the mass fit of 2000 tracks .* does not converge \(too many evaluations\); give"
+    ):
         fit_mass(mass, PEAK, "a sample", calls=3)
 
 
 def test_no_peak():
     mass = PEAK.draw_background(5000, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="a sample: the mass fit (finds no peak near 1864.84 MeV|of 5000 tracks .* does not converge)"):
+    with pytest.raises(
+        ValueError, match="a sample: the mass fit (finds no peak near 1864.84 MeV|of 5000 tracks .* does not converge)"
+    ):
         fit_mass(mass, PEAK, "a sample")
 
 
@@ -141,5 +149,7 @@ def test_without_the_extra(monkeypatch):
         raise ModuleNotFoundError("no", name=name)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"a mass fit needs the package iminuit; install it with: pip install 'understudy\[sweights\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"a mass fit needs the package iminuit; install it with: pip install 'understudy\[sweights\]'"
+    ):
         fit_mass(PEAK.draw_signal(100, np.random.default_rng(0)), PEAK, "a sample")

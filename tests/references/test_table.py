@@ -36,7 +36,9 @@ def made():
 def path(made, tmp_path_factory):
     path = tmp_path_factory.mktemp("tables") / "tracks.root"
     with uproot.recreate(path) as file:
-        file.mktree("T", {k: (v.dtype, v.shape[1:]) if isinstance(v, np.ndarray) else v.type for k, v in made.items()}).extend(made)
+        file.mktree("T", {k: (v.dtype, v.shape[1:]) if isinstance(v, np.ndarray) else v.type for k, v in made.items()}).extend(
+            made
+        )
     return str(path)
 
 
@@ -130,15 +132,24 @@ def test_lists_stay_lists(path, made):
         ({"conditions": {"p": {"brunch": "P"}}}, "brunch"),
         ({"conditions": {}}, "at least one block of 'conditions'"),
         ({"conditions": {"p": {"branch": "P", "classes": [1]}}}, "only a quantity of kind categorical has 'classes'"),
-        ({"conditions": {"s": {"branch": "ID", "kind": "categorical", "classes": [211, 321]}}}, "'s' holds -211 in row .*, which 'classes'"),
+        (
+            {"conditions": {"s": {"branch": "ID", "kind": "categorical", "classes": [211, 321]}}},
+            "'s' holds -211 in row .*, which 'classes'",
+        ),
         ({"conditions": {"s": {"branch": "ID", "kind": "categorical"}}}, "'s' is categorical and holds -211"),
         ({"response": {"d": "trk_dll"}}, r"entry \d+ of 'trk_dll' has \d numbers where entry 0 has \d; take one with an index"),
         ({"response": {"d": "odd"}}, "entry 249 of 'odd' has 4 numbers where entry 0 has 1"),
         ({"response": {"d": "trk_dll[3]"}}, r"entry \d+ of 'trk_dll' has \d numbers, so there is no \[3\]"),
         ({"response": {"d": "xyz[3]"}}, r"'xyz\[3\]' asks for number 3 of 3 \(counted from 0\)"),
         ({"response": {"d": ["DLLk", "xyz"]}}, r"the branches of 'd' hold one number and \(3,\) per row"),
-        ({"response": {"d": {"branch": ["trk_p", "odd"], "kind": "jagged"}}}, r"entry \d+ has \d numbers in 'trk_p' and \d in 'odd'"),
-        ({"conditions": {"p": "trk_p"}, "response": {"d": "odd"}, "rows": "items"}, r"entry \d+ has \d numbers in 'trk_p' and \d in 'odd'"),
+        (
+            {"response": {"d": {"branch": ["trk_p", "odd"], "kind": "jagged"}}},
+            r"entry \d+ has \d numbers in 'trk_p' and \d in 'odd'",
+        ),
+        (
+            {"conditions": {"p": "trk_p"}, "response": {"d": "odd"}, "rows": "items"},
+            r"entry \d+ has \d numbers in 'trk_p' and \d in 'odd'",
+        ),
         ({"tree": "U"}, "there is no tree 'U'"),
         ({"events": 0}, "cannot give its first 0 rows"),
     ],
@@ -213,8 +224,14 @@ def test_particles_of_edm4hep(shared, name, tree, particles):
     assert events.schema.block("momentum").columns == ("x", "y", "z")
     assert len(events) > particles
     assert (events["energy"] >= 0.999 * np.linalg.norm(events["momentum"], axis=1)).all()
-    first = table(str(path), **{**words, "conditions": {"px": {"branch": f"{momentum[0]}[0]", "unit": "GeV"}},
-                                "response": {"e": {"branch": "ReconstructedParticles.energy[0]", "unit": "GeV"}}}).events()
+    first = table(
+        str(path),
+        **{
+            **words,
+            "conditions": {"px": {"branch": f"{momentum[0]}[0]", "unit": "GeV"}},
+            "response": {"e": {"branch": "ReconstructedParticles.energy[0]", "unit": "GeV"}},
+        },
+    ).events()
     assert len(first) == particles
     assert first["px"][0] == events["momentum"][0, 0]
 

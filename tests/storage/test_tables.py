@@ -44,7 +44,9 @@ def write_parquet(path):
 def write_csv(path):
     c = columns()
     rows = zip(c["P"], c["DLLk"].astype(float), c["n"], strict=True)
-    path.write_text("P,DLLk,n\n" + "".join(f"{p!r},{d!r},{n}\n" for p, d, n in ((float(a), float(b), int(k)) for a, b, k in rows)))
+    path.write_text(
+        "P,DLLk,n\n" + "".join(f"{p!r},{d!r},{n}\n" for p, d, n in ((float(a), float(b), int(k)) for a, b, k in rows))
+    )
     return path
 
 
@@ -155,7 +157,9 @@ def test_missing_lists_and_numbers_of_a_parquet_file(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"n": [1, None, 3], "hits": [[1.0], [2.0, None], []], "fine": [[1], [], [2]]}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"n": [1, None, 3], "hits": [[1.0], [2.0, None], []], "fine": [[1], [], [2]]}), tmp_path / "a.parquet"
+    )
     with open_table(tmp_path / "a.parquet") as table:
         np.testing.assert_array_equal(table.take(["n"], 0, 3)["n"], [1, np.nan, 3])
         with pytest.raises(ValueError, match="the column 'hits' lacks lists or numbers in some rows; fill or remove these rows"):
@@ -189,7 +193,10 @@ def test_which_tree(tmp_path):
         open_table(tmp_path / "b.root")
 
 
-@pytest.mark.parametrize(("ending", "extra", "package"), [(".root", "root", "uproot"), (".parquet", "parquet", "pyarrow"), (".csv", "parquet", "pyarrow")])
+@pytest.mark.parametrize(
+    ("ending", "extra", "package"),
+    [(".root", "root", "uproot"), (".parquet", "parquet", "pyarrow"), (".csv", "parquet", "pyarrow")],
+)
 def test_without_the_extra(ending, extra, package, tmp_path, monkeypatch):
     path = WRITERS[ending](tmp_path / f"a{ending}")
 
@@ -197,7 +204,9 @@ def test_without_the_extra(ending, extra, package, tmp_path, monkeypatch):
         raise ModuleNotFoundError("no", name=name)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=rf"needs the package {package}; install it with: pip install 'understudy\[{extra}\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"needs the package {package}; install it with: pip install 'understudy\[{extra}\]'"
+    ):
         open_table(path)
 
 
