@@ -24,13 +24,13 @@ from understudy.training.settings import TrainingSettings
 SHORT = TrainingSettings(epochs=1, batch_size=100, score_every=1, threads=1)
 
 
-def untrained(recipe: Recipe, events: int = 400, reference: str = "parametric") -> tuple[Surrogate, Events]:
+def untrained(recipe: Recipe, events: int = 400, reference: str | None = "parametric") -> tuple[Surrogate, Events]:
     """The recipe's stand-in and the events that its transforms were fitted to; what it needs is built in the same way.
 
     Args:
         recipe: a recipe with a reference that simulates.
         events: how many events are simulated for the fit.
-        reference: which of its references simulates them.
+        reference: which of its references simulates them; the first that does if None.
     """
     needs = {name: untrained(Recipe.load(str(need.recipe)), events, reference)[0] for name, need in recipe.needs.items()}
     geometry = build_geometry(recipe)
@@ -56,8 +56,8 @@ def _calibrated(stage: Stage, events: Events, seed: int) -> None:
         calibrate(stage, data, lambda _number: Console(quiet=True).training(""), seed=seed, directory=Path(folder))  # type: ignore[arg-type]
 
 
-def untrained_bundle(recipe: Recipe, folder: Path) -> Path:
+def untrained_bundle(recipe: Recipe, folder: Path, reference: str | None = "parametric") -> Path:
     """The bundle of such a stand-in in `folder`, exported as a trained one is, without the runs that it needs."""
     alone = recipe.model_copy(update={"needs": {}})
-    surrogate, events = untrained(alone)
+    surrogate, events = untrained(alone, reference=reference)
     return write_bundle(folder / "bundle", surrogate, alone, export_graphs(surrogate, folder), asked=events)

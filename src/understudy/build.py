@@ -23,10 +23,11 @@ from understudy.geometry import Calorimeter
 from understudy.models.base import Batch
 from understudy.noise import CellNoise
 from understudy.prepare import Preparation
+from understudy.propagation import Propagation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
 from understudy.signed import expected_weights, has_negative
-from understudy.surrogate import RESPONSE, Stage, Surrogate, as_tensors
+from understudy.surrogate import DETECTED, RESPONSE, Stage, Surrogate, as_tensors
 from understudy.transforms.base import Chain, Progress, Projection, Tensors, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
 from understudy.transforms.projections import Threshold
@@ -47,7 +48,17 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
     """The steps from the reference's events to those that are learned."""
     noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
     projections = build_projections(recipe, geometry)
-    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert)
+    words = recipe.propagate
+    load = None if words is None else functools.partial(_propagator, recipe, words.need)
+    propagation = None if words is None or load is None else Propagation(words, load, recipe.seed)
+    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert, propagation)
+
+
+def _propagator(recipe: Recipe, need: str) -> Surrogate:
+    """The trained stand-in of single tracks that a recipe propagates by."""
+    from understudy.deployment.bundle import load_needs  # which builds surrogates by this module
+
+    return load_needs(recipe)[need]
 
 
 def validation_settings(recipe: Recipe) -> ValidationSettings:
@@ -66,11 +77,10 @@ def build_stage(
     """One untrained stage; `rng` draws the initial weights, `needs` are the trained stand-ins that it builds on."""
     encoder = FeatureEncoder(stage.features, schema)
     transforms = Chain([entry(geometry=geometry, schema=schema) for entry in stage.transforms])
-    width = schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
     model = stage.model(
         feature_size=encoder.size,
         feature_names=encoder.names,
-        response_size=transforms.output_size(width),
+        response_size=transforms.output_size(_width(stage, schema)),
         rng=rng,
         needs=needs,
         geometry=geometry if stage.produces == RESPONSE else None,
@@ -85,6 +95,13 @@ def build_stage(
     built = Stage(stage.produces, encoder, transforms, model, projections, frame, calibrations)
     built.words = words
     return built
+
+
+def _width(stage: StageRecipe, schema: Schema) -> int:
+    """Numbers per event of what a stage produces."""
+    if stage.produces == DETECTED:
+        return 1
+    return schema.response_width if stage.produces == RESPONSE else schema.block(stage.produces).width
 
 
 def build_calibrations(
@@ -149,8 +166,19 @@ def check_stages(
             stage.augment.check(geometry, schema)
 
 
+def learned_from(stage: Stage, events: Events) -> Events:
+    """The events that a stage learns from: those that were detected, or all where it learns which were."""
+    return events if events.mask is None or stage.produces == DETECTED else events[events.mask]
+
+
 def target_of(stage: Stage, events: Events) -> Tensor:
-    """What a stage learns to produce, physical values `(n, d)`."""
+    """What a stage learns to produce, physical values `(n, d)`; ValueError where it is to learn what all events are."""
+    if stage.produces == DETECTED:
+        if events.mask is None:
+            raise ValueError(
+                "a stage produces 'detected', but the reference has no mask that says which events are; leave the stage out"
+            )
+        return torch.tensor(events.mask, dtype=torch.float32).unsqueeze(1)
     if stage.produces == RESPONSE:
         return torch.tensor(events.packed())
     return torch.tensor(np.asarray(events.conditions[stage.produces])).reshape(len(events), -1)
@@ -168,6 +196,7 @@ def training_batch(
         weights: how the model counts events, see `StageRecipe`.
         seed: of the regression of `expected` weights.
     """
+    events = learned_from(stage, events)
     conditions: Tensors = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     w = None
     if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from understudy import seeds
-from understudy.build import target_of
+from understudy.build import learned_from, target_of
 from understudy.calibrations.base import Calibration, Pair
 from understudy.events import Events
 from understudy.splits import Data
@@ -78,6 +78,7 @@ def calibrate(
 
 def _pair(stage: Stage, events: Events, seed: int) -> Pair:
     """Reference events and those that the stage generates, uncalibrated, at the same conditions."""
+    events = learned_from(stage, events)
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     weights = None if events.weights is None else torch.tensor(events.weights)
     generator = torch.Generator().manual_seed(seed)

@@ -12,8 +12,17 @@ DataFile = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="HDF5 or npz file of reference events (MeV, mm), in place of the recipe's own reference.",
+        help="File of reference events (MeV, mm), or a table where the recipe reads one, in place of its own reference.",
     ),
+]
+CardFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--card", help="Delphes card to learn the response of single particles from, in place of the recipe's reference."
+    ),
+]
+ParticleName = Annotated[
+    str | None, typer.Option("--particle", help="Which particle of --card: electron, muon, charged-hadron or photon.")
 ]
 ReferenceName = Annotated[
     str | None,

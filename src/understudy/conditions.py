@@ -28,6 +28,14 @@ def condition_blocks(schema: Schema, conditions: Conditions) -> tuple[Block, ...
     return tuple(b for b in schema.conditions if b.name in conditions)
 
 
+def answered(events: Events, packed: Array, detected: Array | None) -> Events:
+    """`events` with the packed response; where `detected` `(n,)` is False it is undefined (NaN), and the mask says so."""
+    if detected is None:
+        return events.with_response(packed)
+    packed[~detected] = np.nan
+    return events.with_response(packed, mask=detected)
+
+
 def flagged(events: Events, domain: Domain) -> Events:
     """`events` with `aux["out_of_domain"]`, after a warning where any of them is outside."""
     outside: Array = domain.outside(events.conditions, warn=True)

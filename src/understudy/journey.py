@@ -33,7 +33,7 @@ from understudy.rivals import rivals
 from understudy.rundir import RunDirectory
 from understudy.scoring import stage_score
 from understudy.splits import Data, prepare
-from understudy.surrogate import RESPONSE, Stage, Surrogate
+from understudy.surrogate import DETECTED, RESPONSE, Stage, Surrogate
 from understudy.symmetry import Augment, augmented
 from understudy.training.loop import TrainingResult
 from understudy.training.loop import train as train_model
@@ -75,6 +75,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    card: str | Path | None = None,
+    particle: str | None = None,
 ) -> Run:
     """Do the whole journey of a recipe.
 
@@ -88,12 +90,14 @@ def run(
         resume: continue an interrupted run in `out`.
         overwrite: replace an earlier run in `out`.
         console: shows progress; silent if absent.
+        card: a Delphes card in place of the recipe's reference.
+        particle: which particle of it.
 
     Raises:
         ValueError: the recipe or the data are wrong, or a resumed run's recipe has changed.
         FileExistsError: `out` holds a run already and neither `resume` nor `overwrite` is given.
     """
-    recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events)
+    recipe = resolve(recipe, data=data, seed=seed, reference=reference, events=events, card=card, particle=particle)
     console = console or Console(quiet=True)
     out = Path(out or Path("runs") / recipe.name)
     recipe = with_needs(recipe, out, resume=resume, overwrite=overwrite, console=console)
@@ -118,10 +122,12 @@ def resolve(
     seed: int | None = None,
     reference: str | None = None,
     events: int | None = None,
+    card: str | Path | None = None,
+    particle: str | None = None,
 ) -> Recipe:
     """A recipe by name, path or itself, with the command line's choices in it."""
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return pin(loaded.using(data=data, seed=seed, reference=reference, events=events))
+    return pin(loaded.using(data=data, seed=seed, reference=reference, events=events, card=card, particle=particle))
 
 
 def with_needs(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, console: Console) -> Recipe:
@@ -140,6 +146,10 @@ def with_needs(recipe: Recipe, out: Path, *, resume: bool, overwrite: bool, cons
 def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, console: Console) -> Trained:
     """Train every stage in order, then the baseline."""
     schema, geometry = data.train.schema, data.geometry
+    if data.train.mask is not None and all(stage.produces != DETECTED for stage in recipe.stages):
+        raise ValueError(
+            f"not all events of {data.name} are detected, and recipe {recipe.name} has no stage that produces 'detected'; add one"
+        )
     domain = Domain.of(data.train)
     rng = torch.Generator().manual_seed(seeds.integer(recipe.seed, "initial weights"))
     needs = load_needs(recipe)
@@ -155,7 +165,8 @@ def train(recipe: Recipe, data: Data, place: RunDirectory, *, resume: bool, cons
     if recipe.baseline is not None:
         stage = build_stage(recipe.baseline, recipe, schema, geometry, rng, needs)
         train_stage(stage, recipe.baseline, recipe, data, place, resume=resume, console=console, name="baseline")
-        baseline = Surrogate(schema, [stage], geometry, domain)
+        detection = [] if surrogate.detection is None else [surrogate.detection]
+        baseline = Surrogate(schema, [*detection, stage], geometry, domain)
     parameters = sum(p.numel() for p in surrogate.parameters())
     facts = {"minutes": seconds / 60, "device": device, "parameters": parameters}
     write_trained(place.path / "checkpoints", surrogate, facts, data.train)

@@ -28,8 +28,9 @@ from pydantic import (
 
 from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
+from understudy.propagation import Propagate
 from understudy.recipes import shipped
-from understudy.registry import Factory, explain, factory
+from understudy.registry import Factory, explain, factory, lookup
 from understudy.symmetry import Augment, Canonicalise
 from understudy.training.settings import TrainingSettings
 from understudy.validation.settings import ValidationSettings
@@ -72,12 +73,14 @@ class Split(_Section):
 class Need(_Section):
     """An earlier run that this one builds on: the directory of a `run`, or the `recipe` of one that is then done first.
 
-    `sha256` pins the content of its bundle.
+    `sha256` pins the content of its bundle. A need with `own_events` was trained on events of another kind (single tracks, say,
+    for a run of whole events) and keeps its own reference; any other one is trained on the very training events of this run.
     """
 
     run: str | None = None
     recipe: str | None = None
     sha256: str | None = None
+    own_events: bool = False
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -141,6 +144,7 @@ class Recipe(_Section):
         needs: earlier runs whose trained stand-ins the models of this one use, by name, each a `run` or the `recipe` of one that
             is done first; pinned by content when it is run. Those that tell the conditions from the response (`invert`)
             say in the report what they read from the stand-in's response.
+        propagate: replace the tracks among the conditions by the sum of the images that a need makes of them.
         split: fractions for training, validation and test.
         hold_out: range per condition of the reference; events inside all of them are tested with and never trained on.
         stages: the models, in order; the last one produces the response.
@@ -163,6 +167,7 @@ class Recipe(_Section):
     select: dict[str, tuple[float, float]] = {}
     invert: bool = False
     needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
+    propagate: Propagate | None = None
     split: Split = Split()
     hold_out: dict[str, tuple[float, float]] = {}
     stages: list[StageRecipe] = Field(min_length=1)
@@ -174,7 +179,12 @@ class Recipe(_Section):
         if self.stages[-1].produces != "response":
             raise ValueError(f"the last stage produces {self.stages[-1].produces!r}; it must produce 'response'")
         for stage in self.stages[:-1]:
-            if stage.produces not in self.derived:
+            if stage.produces == "detected":
+                if len(self.stages) != 2:
+                    raise ValueError("a stage that produces 'detected' goes together with that of the response alone")
+                if not hasattr(lookup("models", stage.model.kind), "drawn"):
+                    raise ValueError(f"a stage that produces 'detected' needs the model 'detection', not {stage.model.kind!r}")
+            elif stage.produces not in self.derived:
                 raise ValueError(f"a stage produces {stage.produces!r}, which 'derived' does not name")
         if self.baseline is not None and self.baseline.produces != "response":
             raise ValueError(f"the baseline produces {self.baseline.produces!r}; it must produce 'response'")
@@ -184,6 +194,14 @@ class Recipe(_Section):
     def _references_have_names_of_their_own(self) -> Self:
         if self.reference.kind in self.alternatives:
             raise ValueError(f"'alternatives' names {self.reference.kind!r}, which is the reference's own kind; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _propagates_by_a_need(self) -> Self:
+        if self.propagate is not None and self.propagate.need not in self.needs:
+            raise ValueError(
+                f"'propagate' uses the need {self.propagate.need!r}, but 'needs' names {', '.join(self.needs) or 'nothing'}; add it"
+            )
         return self
 
     @field_validator("select", "hold_out")
@@ -240,8 +258,10 @@ class Recipe(_Section):
         reference: str | None = None,
         seed: int | None = None,
         events: int | None = None,
+        card: str | Path | None = None,
+        particle: str | None = None,
     ) -> Recipe:
-        """This recipe with another data file, another reference by name, another seed, or another number of events.
+        """This recipe with another data file, another named reference, a Delphes card, another seed, or another number of events.
 
         Raises:
             ValueError: no reference of that name, a file as well as a reference that simulates, or a number out of range.
@@ -259,7 +279,19 @@ class Recipe(_Section):
             if reference is not None and not is_file(old):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
             changes["reference"] = _with_file(old, str(data))
+        if card is not None or particle is not None:
+            if data is not None or reference is not None:
+                raise ValueError("the events come from a file, from a named reference or from a card; give one of the three")
+            changes["reference"] = self._of_card(card, particle)
         return self.model_copy(update=changes)
+
+    def _of_card(self, card: str | Path | None, particle: str | None) -> Factory:
+        """The reference that is a particle of a card, with this recipe's gun."""
+        kept = {k: v for k, v in self.reference.to_dict().items() if k in ("gun", "card", "particle", "leave_out")}
+        if "gun" not in kept or not self.reference.kind.startswith("delphes"):
+            raise ValueError(f"recipe {self.name} simulates no single tracks, so it can learn no card; choose delphes-electron")
+        said = {k: str(v) for k, v in (("card", card), ("particle", particle)) if v is not None}
+        return factory("references", {**kept, **said, "kind": "delphes-card"}, "--card")
 
     def reference_called(self, name: str) -> Factory:
         """The reference or alternative called `name` (by its name here, or by its kind)."""

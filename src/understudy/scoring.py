@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.build import target_of
+from understudy.build import learned_from, target_of
 from understudy.models.base import Batch, Model
 from understudy.splits import Data
 from understudy.surrogate import RESPONSE, Stage, as_tensors
@@ -24,7 +24,7 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     Of the response it is the physics score, the same noise for all; of a derived condition minus the log-likelihood where the
     model has one, else the distance in bins of the first feature.
     """
-    events = data.validation
+    events = learned_from(stage, data.validation)
     conditions = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
     noise = torch.randn(len(events), stage.model.noise_size, generator=torch.Generator().manual_seed(seed))
     element, seen = stage.canonical(conditions)

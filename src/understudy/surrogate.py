@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.canonical import CanonicalFrame
-from understudy.conditions import condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
@@ -28,13 +28,15 @@ from understudy.transforms.features import FeatureEncoder
 
 RESPONSE = "response"
 """What the last stage produces."""
+DETECTED = "detected"
+"""What a stage produces that tells whether there is a response at all: the mask of the events."""
 
 
 class Stage(nn.Module):
     """One model with its encoder in front and its transforms and projections behind.
 
     Args:
-        produces: name of the derived condition it produces, or `response`.
+        produces: name of the derived condition it produces, `detected`, or `response`.
         encoder: conditions to features.
         transforms: physical to learned space of what it produces.
         model: draws in the learned space.
@@ -71,6 +73,12 @@ class Stage(nn.Module):
         features = self.encoder(seen)
         drawn = self.physical(self.model.sample(noise, features), seen)
         return self.restored(self.calibrated(drawn, features, seen), element)
+
+    def drawn(self, noise: Tensor, conditions: Tensors) -> tuple[Tensor, Tensor]:
+        """Of a stage that produces `detected`: the probability and whether it is, both `(n,)`."""
+        _, seen = self.canonical(conditions)
+        found: tuple[Tensor, Tensor] = self.model.drawn(noise, self.encoder(seen))  # type: ignore[operator]
+        return found
 
     def canonical(self, conditions: Tensors) -> tuple[Tensor | None, Tensors]:
         """The conditions that encoder, transforms and model see, and the element of `frame` that leads to them."""
@@ -137,6 +145,23 @@ class Surrogate(nn.Module):
         return self.stages[-1]  # type: ignore[return-value]
 
     @property
+    def detection(self) -> Stage | None:
+        """The stage that tells what is detected; None where everything is."""
+        return next((stage for stage in self.stages if stage.produces == DETECTED), None)  # type: ignore[return-value]
+
+    def detected(self, noise: Tensor, conditions: Tensors) -> tuple[Tensor, Tensor]:
+        """The probability to be detected, and whether an event is (1 or 0), both `(n,)`; arguments as of `forward`."""
+        start = 0
+        for stage in self.stages:
+            size = int(stage.model.noise_size)  # type: ignore[union-attr, arg-type]
+            if stage.produces == DETECTED:
+                found: tuple[Tensor, Tensor] = stage.drawn(noise[:, start : start + size], conditions)  # type: ignore[operator]
+                return found
+            start += size
+        every = noise.new_ones(len(noise))
+        return every, every
+
+    @property
     def noise_size(self) -> int:
         """Length of the noise vector of all stages together."""
         return sum(stage.model.noise_size for stage in self.stages)  # type: ignore[union-attr, misc]
@@ -165,7 +190,7 @@ class Surrogate(nn.Module):
         for stage in upstream:
             size = stage.model.noise_size  # type: ignore[union-attr]
             name = str(stage.produces)
-            if name not in known:
+            if name not in known and name != DETECTED:
                 produced = stage(noise[:, start : start + size], known)  # type: ignore[operator]
                 known[name] = produced.reshape(-1) if not self.schema.block(name).shape else produced
             start += size  # type: ignore[operator, assignment]
@@ -181,23 +206,44 @@ class Surrogate(nn.Module):
             chunk: events per forward pass; the result does not depend on it.
 
         Returns:
-            Events with the response and, as `aux["out_of_domain"]`, a flag per event whose conditions lie outside the
-            range that was trained on (a warning names the range).
+            Events with the response, its mask where the stand-in has learned what is detected, and, as
+            `aux["out_of_domain"]`, a flag per event whose conditions lie outside the range that was trained on (a warning names
+            the range).
         """
         blocks = condition_blocks(self.schema, conditions)
         events = Events(Schema(blocks, self.schema.response), {b.name: conditions[b.name] for b in blocks}, where="conditions")
         noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         packed = np.empty((len(events), self.schema.response_width), np.float32)
+        detected = None if self.detection is None else np.empty(len(events), bool)
         was_training = self.training
         self.eval()
         with torch.inference_mode():
             for start in range(0, len(events), chunk):
                 rows = slice(start, start + chunk)
                 given = as_tensors(events.conditions, rows, device)
-                packed[rows] = self(torch.from_numpy(noise[rows]).to(device), given).cpu().numpy()
+                drawn = torch.from_numpy(noise[rows]).to(device)
+                packed[rows] = self(drawn, given).cpu().numpy()
+                if detected is not None:
+                    detected[rows] = self.detected(drawn, given)[1].cpu().numpy() > 0
         self.train(was_training)
-        return flagged(events.with_response(packed), self.domain)
+        return flagged(answered(events, packed, detected), self.domain)
+
+    def detection_probability(self, conditions: Conditions, chunk: int = 8192) -> np.ndarray[Any, Any] | None:
+        """The probability of each row of `conditions` to be detected, `(n,)`; None where everything is."""
+        if self.detection is None:
+            return None
+        given = {b.name: np.asarray(conditions[b.name], np.float32) for b in self.schema.given}
+        found = np.empty(len(next(iter(given.values()))), np.float32)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for start in range(0, len(found), chunk):
+                known = as_tensors(given, slice(start, start + chunk))
+                noise = torch.zeros(len(found[start : start + chunk]), self.noise_size)
+                found[start : start + chunk] = self.detected(noise, known)[0].cpu().numpy()
+        self.train(was_training)
+        return found
 
 
 def as_tensors(arrays: Mapping[str, Any], rows: slice = slice(None), device: torch.device | str = "cpu") -> dict[str, Tensor]:

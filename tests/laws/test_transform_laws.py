@@ -80,7 +80,7 @@ def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
 RICH = RichSimulator().schema
 
 
-def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+def ring_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
     """DLLs of tracks in the RICH."""
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     made = RichSimulator().simulate(TrackGun().draw(n, rng), rng)
@@ -110,6 +110,13 @@ def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return parts, conditions_of(parts)
 
 
+def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """A momentum that is smeared and a direction that is not."""
+    pt, direction = 1000 * torch.rand(n, generator=generator) + 1, torch.randn(n, generator=generator)
+    return torch.stack([2 * pt, direction], 1), {"pt": pt, "eta": direction}
+
+
+TRACKS = Schema((Block("pt", "MeV"), Block("eta")), (Block("reconstructed_pt", "MeV"), Block("reconstructed_eta")))
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
 
 
@@ -192,7 +199,8 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
-    Example("log-likelihoods", {"knots": 16}, tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
+    Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
+    Example("pass-through", {"blocks": {"reconstructed_eta": "eta"}}, tracks, lambda x: 0 * x, schema=TRACKS),
     Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
     Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),

@@ -123,7 +123,7 @@ def test_a_fit_that_does_not_converge():
 def test_no_peak():
     mass = PEAK.draw_background(5000, np.random.default_rng(0))
     with pytest.raises(
-        ValueError, match="a sample: the mass fit (finds no peak near 1864.84 MeV|of 5000 tracks .* does not converge)"
+        ValueError, match=r"a sample: the mass fit (finds no peak near 1864.84 MeV|of 5000 tracks .* does not converge)"
     ):
         fit_mass(mass, PEAK, "a sample")
 

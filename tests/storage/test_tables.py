@@ -106,18 +106,18 @@ def test_fields_inside_others(tmp_path):
 def test_an_unknown_branch_is_answered_with_the_nearest(path):
     with open_table(path) as table, pytest.raises(ValueError, match=r"there is no branch 'dllK' \(did you mean 'DLLk'\?\)"):
         table.find("dllK")
-    with open_table(path) as table, pytest.raises(ValueError, match="there is no branch 'zzzzzz'; there are .*DLLk"):
+    with open_table(path) as table, pytest.raises(ValueError, match=r"there is no branch 'zzzzzz'; there are .*DLLk"):
         table.find("zzzzzz")
 
 
-@pytest.mark.parametrize("ending", WRITERS)
-@pytest.mark.parametrize("damage", ["empty", "half", "text"])
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [(e, d) for e in WRITERS for d in ("empty", "half", "text") if (e, d) != (".csv", "half")],  # half a CSV file is a CSV file
+)
 def test_damaged_files(ending, damage, tmp_path):
     path = WRITERS[ending](tmp_path / f"tracks{ending}")
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "half": content[: len(content) // 2], "text": b"not\0 what,it,says\nabout,itself\n"}[damage])
-    if ending == ".csv" and damage == "half":
-        return  # a shorter CSV file is a CSV file
     with pytest.raises(ValueError, match=f"tracks{ending} .*(damaged|empty|not an HDF5|truncated|no .* file)"), open_table(path):
         pass
 

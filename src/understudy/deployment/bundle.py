@@ -21,6 +21,7 @@ from understudy.build import build_surrogate
 from understudy.deployment.card import card
 from understudy.deployment.export import Graph
 from understudy.deployment.parity import check_parity
+from understudy.deployment.pipeline import Pipeline, export_pipeline
 from understudy.deployment.runtime import OnnxSurrogate, Session
 from understudy.domain import Domain
 from understudy.events import Events
@@ -76,6 +77,8 @@ def write_bundle(
         save_weights(surrogate, partial / WEIGHTS)
         write_text(partial / "recipe.yaml", recipe.to_yaml())
         write_json(partial / "metrics.json", dict(metrics or {}))
+        if recipe.propagate is not None:
+            export_pipeline(Pipeline(load_needs(recipe)[recipe.propagate.need], surrogate), partial)
         for name, need in recipe.needs.items():
             shutil.copytree(bundle_of(need), partial / NEEDS / name)
         write_text(partial / "card.md", card(recipe, surrogate, metrics, parity))

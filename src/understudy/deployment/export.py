@@ -1,8 +1,9 @@
 """The whole chain as ONNX graphs: noise and physical conditions in, physical response out.
 
 Pre- and post-processing are inside the graph, so whoever runs it needs no word of Understudy. Each graph has the inputs
-`noise` and one per condition, a dynamic batch, and two outputs: `response`, and `unprojected`, which is the response before
-thresholds and caps (parity with torch is judged there, since a cell may fall to either side of a cut by rounding).
+`noise` and one per condition, a dynamic batch, and at least two outputs: `response`, and `unprojected`, which is the response
+before thresholds and caps (parity with torch is judged there, since a cell may fall to either side of a cut by rounding). One that
+has learned what is detected has two more, see `DETECTION`; the response of what is not detected means nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from torch import Tensor, nn
 
 from understudy.files import atomic_path
 from understudy.schema import Block
-from understudy.surrogate import Stage, Surrogate
+from understudy.surrogate import DETECTED, Stage, Surrogate
 
 OPSET = 18
+DETECTION = ("detected", "probability")
+"""Outputs of a graph that tells what is detected: 1 or 0, and the probability of 1, both `(n,)`."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class Graph:
         path: the ONNX file.
         inputs: names of the conditions it takes, in order, after `noise`.
         noise: first and last-but-one column of the surrogate's noise that it takes.
+        detects: whether it tells what is detected.
     """
 
     path: Path
     inputs: tuple[str, ...]
     noise: tuple[int, int]
+    detects: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
@@ -45,7 +50,7 @@ class Graph:
             "file": self.path.name,
             "inputs": list(self.inputs),
             "noise": list(self.noise),
-            "outputs": ["response", "unprojected"],
+            "outputs": ["response", "unprojected", *(DETECTION if self.detects else ())],
         }
 
 
@@ -57,12 +62,16 @@ class _Chain(nn.Module):
         self.chain = chain
         self.names = names
 
-    def forward(self, noise: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, noise: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         conditions = dict(zip(self.names, values, strict=True))
         unprojected = self.chain.before_projections(noise, conditions)
         last = self.chain if isinstance(self.chain, Stage) else self.chain.last
         # a copy, so that both names survive where there is nothing to project
-        return last.project(unprojected, conditions) + 0.0, unprojected
+        response = last.project(unprojected, conditions) + 0.0
+        if isinstance(self.chain, Stage) or self.chain.detection is None:
+            return response, unprojected
+        probability, detected = self.chain.detected(noise, conditions)
+        return response, unprojected, detected, probability
 
 
 def export_graphs(surrogate: Surrogate, folder: Path) -> list[Graph]:
@@ -73,7 +82,7 @@ def export_graphs(surrogate: Surrogate, folder: Path) -> list[Graph]:
     """
     given = tuple(b.name for b in surrogate.schema.given)
     graphs = [_export(surrogate, surrogate.noise_size, given, surrogate.schema.given, folder / "surrogate.onnx", 0)]
-    if len(surrogate.stages) > 1:
+    if any(stage.produces != DETECTED for stage in list(surrogate.stages)[:-1]):
         blocks = surrogate.schema.conditions
         start = surrogate.noise_size - surrogate.last.model.noise_size
         names = tuple(b.name for b in blocks)
@@ -89,6 +98,7 @@ def _export(
         kind = torch.int64 if block.kind == "categorical" else torch.float32
         example.append(torch.ones(3, *block.shape, dtype=kind))
     batch = torch.export.Dim("batch", min=1)
+    detects = isinstance(chain, Surrogate) and chain.detection is not None
     module = _Chain(chain, names).eval()
     with quiet(), atomic_path(path) as partial:
         torch.onnx.export(
@@ -96,7 +106,7 @@ def _export(
             tuple(example),
             str(partial),
             input_names=["noise", *names],
-            output_names=["response", "unprojected"],
+            output_names=["response", "unprojected", *(DETECTION if detects else ())],
             dynamic_shapes={"noise": {0: batch}, "values": tuple({0: batch} for _ in names)},
             opset_version=OPSET,
             dynamo=True,
@@ -104,7 +114,7 @@ def _export(
             optimize=False,  # the optimiser drops factors within 1e-5 of one, which moves cells by far more than rounding
             verbose=False,
         )
-    return Graph(path, names, (start, start + noise))
+    return Graph(path, names, (start, start + noise), detects)
 
 
 @contextmanager

@@ -30,6 +30,8 @@ DRAWN_STEP = 5e-5
 """Relative rounding of a condition that a stage before has drawn, from features that may be far outside."""
 DIRECTIONS = 8
 """Times that numbers are moved at random, which tells how far rounding moves what calibrations make of them."""
+WAYS = 3
+"""Times that the noise of a steep model is moved at random."""
 DEVIATIONS = 5.0
 """So many standard deviations of that are allowed: some ten million numbers are compared."""
 LEFT_OUT = 0.002
@@ -85,12 +87,33 @@ def check_parity(surrogate: Surrogate, session: Session, conditions: Events, gen
             f"the exported graph differs from torch by {largest:.2g}, more than {TOLERANCE:g} (relative or absolute)"
         )
     _check_together(before, exported_before)
+    flips = _check_detection(surrogate, session, noise, given)
     with torch.inference_mode():  # the same projection of the graph's own numbers: what is left is rounding at a cut
         explained = surrogate.last.project(torch.from_numpy(exported_before), tensors).numpy()
     if not (np.abs(explained - exported_after) <= TOLERANCE * (1.0 + plain)).all():
         raise ParityError("the exported graph projects its response otherwise than torch does")
     apart = np.abs(exported_after - after) > TOLERANCE * scale
-    return Parity(len(conditions), largest, int(apart.sum()))
+    return Parity(len(conditions), largest, int(apart.sum()) + flips)
+
+
+def _check_detection(surrogate: Surrogate, session: Session, noise: Array, given: dict[str, Any]) -> int:
+    """Events that torch detects and the graph does not, or the other way round: they have to lie at the edge by rounding.
+
+    Raises:
+        ParityError: probabilities differ by more than the tolerance, or more events than a probability off by it would move.
+    """
+    if surrogate.detection is None:
+        return 0
+    with torch.inference_mode():
+        chances, seen = (x.numpy() for x in surrogate.detected(torch.from_numpy(noise), as_tensors(given)))
+    probability, detected = session.probability(noise, given)
+    worst, flips = float(np.abs(probability - chances).max()), int((detected != seen).sum())
+    if not np.isfinite(probability).all() or worst > TOLERANCE or flips > 1 + len(noise) * 10 * TOLERANCE:
+        raise ParityError(
+            f"the exported graph detects otherwise than torch: probabilities differ by {worst:.2g}, and {flips} of {len(noise)}"
+            " events"
+        )
+    return flips
 
 
 def _check_together(before: Array, exported: Array) -> None:
@@ -135,11 +158,19 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
             moved.append(surrogate.before_projections((1.0 + sign * NOISE_STEP) * noise, conditions))
             other = {k: v if k in conditions else (1.0 + sign * DRAWN_STEP) * v for k, v in known.items()}
             moved.append(stage.before_projections(rest, other))
+    elif any(getattr(module, "steep", False) for module in stage.model.modules()):
+        moved += [surrogate.before_projections(way, conditions) for way in _shaken_noise(noise)]
     farthest = torch.stack([(values - here).abs() for values in moved]).amax(0)
     if len(stage.calibrations):
         farthest = torch.maximum(farthest, _shaken(stage, drawn, step, features, seen, element))
     found: Array = farthest.numpy()
     return found
+
+
+def _shaken_noise(noise: Tensor) -> list[Tensor]:
+    """The noise moved by `NOISE_STEP`, each number up or down at random: for models that say that they are `steep`."""
+    rng = torch.Generator().manual_seed(0)
+    return [noise * (1.0 + NOISE_STEP * _signs(noise, rng)) for _ in range(WAYS)]
 
 
 def _shaken(stage: Stage, drawn: Tensor, step: Tensor, features: Tensor, seen: Tensors, element: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from understudy.conditions import condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
@@ -38,6 +38,7 @@ class Session:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{graph} is not a usable ONNX graph ({reason}); export it again") from None
         self._inputs = [i.name for i in self._session.get_inputs()]
+        self.detects = "detected" in [o.name for o in self._session.get_outputs()]
 
     def run(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array]:
         """Response and response before projections, each `(n, d)`, for noise `(n, k)` and conditions by name."""
@@ -50,6 +51,20 @@ class Session:
         feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
         response: Array = self._session.run(["response"], feed)[0]
         return response
+
+    def answer(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array | None]:
+        """The response `(n, d)` and, where the graph tells it, what is detected, boolean `(n,)`."""
+        if not self.detects:
+            return self.response(noise, conditions), None
+        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
+        response, detected = self._session.run(["response", "detected"], feed)
+        return response, detected > 0
+
+    def probability(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array]:
+        """The probability to be detected and what is, 1 or 0, both `(n,)`, of a graph that tells it."""
+        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
+        probability, detected = self._session.run(["probability", "detected"], feed)
+        return probability, detected
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class OnnxSurrogate:
             chunk: events per run of the graph; the result does not depend on it beyond rounding.
 
         Returns:
-            Events with the response and a flag per event, `aux["out_of_domain"]`.
+            Events with the response, its mask where the graph tells it, and a flag per event, `aux["out_of_domain"]`.
 
         Raises:
             ValueError: a condition is missing, unknown, NaN, or of the wrong shape.
@@ -92,10 +107,25 @@ class OnnxSurrogate:
         (start, stop), session = self._graph_for(frozenset(events.conditions))
         noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
         packed = np.empty((len(events), self.schema.response_width), np.float32)
+        detected = np.ones(len(events), bool) if session.detects else None
         for first in range(0, len(events), chunk):
             rows = slice(first, first + chunk)
-            packed[rows] = session.response(noise[rows, start:stop], {k: v[rows] for k, v in events.conditions.items()})
-        return flagged(events.with_response(packed), self.domain)
+            packed[rows], seen = session.answer(noise[rows, start:stop], {k: v[rows] for k, v in events.conditions.items()})
+            if detected is not None and seen is not None:
+                detected[rows] = seen
+        return flagged(answered(events, packed, detected), self.domain)
+
+    def detection_probability(self, conditions: Conditions, chunk: int = 8192) -> Array | None:
+        """The probability of each row of `conditions` to be detected, `(n,)`; None where the bundle tells none."""
+        given = {b.name: np.asarray(conditions[b.name], np.float32) for b in self.schema.given}
+        (start, stop), session = self._graph_for(frozenset(given))
+        if not session.detects:
+            return None
+        n = len(next(iter(given.values())))
+        rows = [slice(first, first + chunk) for first in range(0, n, chunk)]
+        noise = np.zeros((min(n, chunk), stop - start), np.float32)
+        parts = [session.probability(noise[: len(range(*r.indices(n)))], {k: v[r] for k, v in given.items()})[0] for r in rows]
+        return np.concatenate(parts)
 
     def _graph_for(self, names: frozenset[str]) -> tuple[tuple[int, int], Session]:
         for inputs, noise, session in self.sessions:

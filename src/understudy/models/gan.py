@@ -27,6 +27,7 @@ from understudy.models.discrimination import (
     mean_features_apart,
     normalise_spectrally,
 )
+from understudy.models.noise_sources.base import NoiseSource
 from understudy.models.objectives.base import Objective
 from understudy.models.one_step import check_residual
 from understudy.models.penalties.base import Penalty
@@ -56,7 +57,8 @@ class GAN(Model):
         view: what the critic sees of a response besides the response itself, or None.
         critic_features: whether the critic sees the encoded conditions; without them a view must tell it what was asked for.
         auxiliaries: further terms of the generator's loss.
-        noise: length of the noise vector $z$.
+        noise: length of the noise vector $z$, where it is standard normal.
+        noise_source: where the noise comes from instead: the training images themselves, or a Gaussian of another width.
         residual: the generator's network gives what is added to the noise, which must be as long as the response.
         critic_steps: turns of the critic in a round, each with a fresh batch.
         generator_steps: turns of the generator in a round.
@@ -93,6 +95,7 @@ class GAN(Model):
         critic_features: bool = True,
         auxiliaries: Annotated[Sequence[Spec], Part("auxiliaries")] = (),
         noise: PositiveInt = 100,
+        noise_source: Annotated[Spec | None, Part("noise_sources")] = None,
         residual: bool = False,
         critic_steps: PositiveInt = 5,
         generator_steps: PositiveInt = 1,
@@ -112,6 +115,11 @@ class GAN(Model):
         needs: Given[Mapping[str, Any] | None] = None,
     ) -> None:
         super().__init__()
+        image = image_shape(schema)
+        self.noise_source: NoiseSource | None = None
+        if noise_source is not None:
+            self.noise_source = factory("noise_sources", noise_source, "noise_source")(feature_size=feature_size, image=image)
+            noise = self.noise_source.size
         if residual:
             check_residual(noise, response_size)
         self.residual = residual
@@ -139,8 +147,14 @@ class GAN(Model):
         }
         self.view: View | None = None if view is None else factory("views", view, "view")(**known)
         self.auxiliaries = nn.ModuleList(factory("auxiliaries", a, "auxiliaries")(**known) for a in auxiliaries)
-        given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
-        given["image"] = image_shape(schema)
+        given: dict[str, Any] = {
+            "inputs": noise + feature_size,
+            "outputs": response_size,
+            "noise": noise,
+            "rng": rng,
+            "geometry": geometry,
+        }
+        given |= {"labels": (noise, noise + feature_size), "image": image}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
@@ -149,8 +163,9 @@ class GAN(Model):
         if warm_up and not isinstance(self.generator, Rectified):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
-        given |= {"inputs": seen + (feature_size if critic_features else 0), "outputs": self.objective.outputs}
-        self.critic: nn.Module = factory("networks", critic, "critic")(**given | {"noise": 0})
+        told = feature_size if critic_features else 0
+        given |= {"inputs": seen + told, "outputs": self.objective.outputs, "labels": (seen, seen + told), "noise": 0}
+        self.critic: nn.Module = factory("networks", critic, "critic")(**given)
         check_penalty(self.penalty, self.critic)
         self.apart = looks_at_the_batch(self.critic)
         if spectral:
@@ -166,6 +181,8 @@ class GAN(Model):
         """Let a generator that can begin near the average response do so, and fit the view."""
         if isinstance(self.generator, Rectified):
             self.generator.start(response)
+        if self.noise_source is not None:
+            self.noise_source.fit(response, conditions, weights)
         if self.view is not None:
             self.view.fit(Batch(response, conditions, weights, None, given))
 
@@ -191,7 +208,14 @@ class GAN(Model):
         )
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """$G(z, c)$, `(n, d)`."""
+        """$G(z, c)$, `(n, d)`, of standard normal noise `(n, noise_size)`, which a noise source makes its own of."""
+        if self.noise_source is not None:
+            own = noise[:, self.noise_source.size :]
+            noise = torch.cat([self.noise_source(noise[:, : self.noise_source.size], conditions), own], dim=1)
+        return self.made(noise, conditions)
+
+    def made(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """$G(z, c)$, `(n, d)`, of the noise that the generator takes."""
         made: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
         return noise + made if self.residual else made
 
@@ -207,7 +231,7 @@ class GAN(Model):
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the critic plus the penalty."""
         with torch.no_grad():
-            generated = self.seen(self.sample(self._noise(batch, generator), batch.conditions), batch)
+            generated = self.seen(self.made(self._noise(batch, generator), batch.conditions), batch)
             real = self.seen(batch.response, batch)
         if self.apart:
             real_scores, generated_scores = self.score(real, batch.conditions), self.score(generated, batch.conditions)
@@ -224,7 +248,7 @@ class GAN(Model):
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
-            generated = self.sample(self._noise(batch, generator), batch.conditions)
+            generated = self.made(self._noise(batch, generator), batch.conditions)
             loss = self.game(self.seen(generated, batch), batch)
         for term in self.auxiliaries:
             loss = loss + term.weight * term(generated, batch, generator)
@@ -263,5 +287,9 @@ class GAN(Model):
                 p.clamp_(-self.clip_weights, self.clip_weights)  # type: ignore[operator]
 
     def _noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        conditions = batch.conditions
-        return torch.randn((len(batch), self.noise_size), generator=generator, device=conditions.device, dtype=conditions.dtype)
+        conditions, taken = batch.conditions, 0 if self.noise_source is None else self.noise_source.size
+        size = (len(batch), self.noise_size - taken)
+        normal = torch.randn(size, generator=generator, device=conditions.device, dtype=conditions.dtype)
+        if self.noise_source is None:
+            return normal
+        return torch.cat([self.noise_source.of_batch(batch, generator).to(normal.dtype), normal], dim=1)

@@ -55,7 +55,9 @@ class OneStep(nn.Module):
         build = factory("networks", network, "network")
         known: dict[str, Any] = {"outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}
         sizes = [noise, *[response_size] * (steps - 1)]
-        self.networks = nn.ModuleList(build(inputs=size + feature_size, **known) for size in sizes)
+        self.networks = nn.ModuleList(
+            build(inputs=size + feature_size, labels=(size, size + feature_size), **known) for size in sizes
+        )
         own = int(getattr(self.networks[0], "own_noise", 0))
         if own and (steps > 1 or residual):
             raise ValueError(f"the network {build.kind!r} draws noise of its own; take one step with it, without 'residual'")

@@ -79,7 +79,8 @@ class SplineFlow(Model):
         self.bound = bound
         self.optimiser = optimiser
         build = factory("networks", network, "network")
-        self.networks = nn.ModuleList(build(inputs=feature_size + k, outputs=3 * bins + 1, rng=rng) for k in range(response_size))
+        known: dict[str, Any] = {"outputs": 3 * bins + 1, "labels": (0, feature_size), "rng": rng}
+        self.networks = nn.ModuleList(build(inputs=feature_size + k, **known) for k in range(response_size))
         self.register_buffer("atoms", torch.zeros(response_size))
         self.register_buffer("spreads", torch.zeros(response_size))
 

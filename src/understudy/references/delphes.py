@@ -3,11 +3,11 @@ r"""The electron of Delphes: tracking efficiency and momentum smearing (de Faver
 An electron of transverse momentum $p_T$ and pseudorapidity $\eta$ is found with the probability $\epsilon(p_T, |\eta|)$, which is
 constant in regions. If it is, its transverse momentum becomes
 
-$$p_T' = p_T\, e^{b z - b^2/2}, \qquad b^2 = \ln(1 + r^2), \quad r = \min\Big(\sqrt{c^2 + k^2 p_T^2},\ 1\Big), \quad z \sim N(0, 1),$$
+$$p_T' = p_T\, e^{b z - b^2/2}, \qquad b^2 = \ln(1 + r^2), \quad r = \min\Big(\sqrt{c^2 + k^2 p_T^2},\ 1\Big), \ z \sim N(0, 1),$$
 
 a log-normal number of mean $p_T$ and width $r p_T$; $\eta$ and $\phi$ stay as they are. Constants are those of the built-in card
 (Appendix B of the Cambridge report on conditional WGAN-GP of Delphes, with the minus signs of the exponents that the print
-has lost; the CMS card of Delphes has the same). What is not found has no reconstructed values: its mask is False and they are NaN.
+has lost; the CMS card of Delphes has the same). What is not found has no reconstructed values: its mask is False, they are NaN.
 """
 
 from __future__ import annotations

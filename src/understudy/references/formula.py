@@ -11,7 +11,7 @@ The grammar, the loosest first: `choice`, `or`, `and`, `comparison`, `sum`, `pro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from understudy.schema import Array
 
 VARIABLES = ("pt", "eta", "phi", "energy", "d0", "dz", "ctgTheta")
 """What a formula may depend on."""
-DEEPEST = 100
+DEEPEST = 50
 """Parentheses inside each other at most."""
 
 _Node = Callable[[Mapping[str, Any]], Any]
@@ -156,6 +156,14 @@ class _Parser:
         return found
 
     def choice(self) -> _Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.error(f"has more than {DEEPEST} parentheses or choices inside each other")
+        found = self._choice()
+        self.depth -= 1
+        return found
+
+    def _choice(self) -> _Node:
         condition = self.disjunction()
         if not self.next_is("?"):
             return condition
@@ -184,24 +192,22 @@ class _Parser:
         self, operand: Callable[[], _Node], signs: Mapping[str, Callable[[Any, Any], Any]], numbers: bool = False
     ) -> _Node:
         """Operands joined from the left; `numbers` takes truth values for 1 and 0."""
-        found = operand()
+        first, others = operand(), list[tuple[Callable[[Any, Any], Any], _Node]]()
         while (sign := self.next_is(*signs)) is not None:
-            found = _joined(signs[sign], found, operand(), numbers)
-        return found
+            others.append((signs[sign], operand()))
+        return _joined(first, others, numbers) if others else first
 
     def sign(self) -> _Node:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise self.error(f"has more than {DEEPEST} parentheses or signs inside each other")
         if sign := self.next_is("-", "+", "!"):
+            self.depth += 1
+            if self.depth > DEEPEST:
+                raise self.error(f"has more than {DEEPEST} signs one after the other")
             value = self.sign()
             self.depth -= 1
             if sign == "!":
                 return lambda v: np.equal(value(v), 0)
             return (lambda v: -_number(value(v))) if sign == "-" else value
-        found = self.power()
-        self.depth -= 1
-        return found
+        return self.power()
 
     def power(self) -> _Node:
         base = self.atom()
@@ -253,10 +259,17 @@ class _Parser:
         return lambda v: function(*(_number(a(v)) for a in arguments))
 
 
-def _joined(function: Callable[[Any, Any], Any], left: _Node, right: _Node, numbers: bool) -> _Node:
-    if numbers:
-        return lambda v: function(_number(left(v)), _number(right(v)))
-    return lambda v: function(left(v), right(v))
+def _joined(first: _Node, others: Sequence[tuple[Callable[[Any, Any], Any], _Node]], numbers: bool) -> _Node:
+    """Operands joined from the left."""
+
+    def value(v: Mapping[str, Any]) -> Any:
+        found = first(v)
+        for function, operand in others:
+            right = operand(v)
+            found = function(_number(found), _number(right)) if numbers else function(found, right)
+        return found
+
+    return value
 
 
 def _number(value: Any) -> Any:

@@ -138,7 +138,9 @@ def fit_mass(mass: Array, peak: Peak, where: str, calls: int = CALLS) -> MassFit
     mass = np.asarray(mass, float)
     low, high = peak.window
     if not ((mass >= low) & (mass <= high)).all():
-        raise ValueError(f"{where}: masses are NaN or outside the fit's window from {low:g} to {high:g} MeV; leave these tracks out")
+        raise ValueError(
+            f"{where}: masses are NaN or outside the fit's window from {low:g} to {high:g} MeV; leave these tracks out"
+        )
     shape = _fit_shapes(mass, peak, where, calls)
     s = peak.signal(mass, shape["mean"], shape["width"], shape["core"])
     b = peak.background(mass, shape["slope"])
@@ -157,7 +159,7 @@ def fit_mass(mass: Array, peak: Peak, where: str, calls: int = CALLS) -> MassFit
     (signal, background), (error, other) = map(float, fit.values), map(float, fit.errors)
     if not signal > SEEN * error:
         raise ValueError(
-            f"{where}: the mass fit finds no peak near {peak.mean:g} MeV among {n} tracks (a yield of {signal:.4g} +- {error:.2g});"
+            f"{where}: the mass fit finds no peak near {peak.mean:g} MeV among {n} tracks (yield {signal:.4g} +- {error:.2g});"
             " give more tracks, or the mean and width of the peak that is there"
         )
     return MassFit(peak, (signal, background), (error, other), {k: shape[k] for k in ("mean", "width", "core", "slope")})

@@ -1,9 +1,9 @@
 """Calibration samples of the RICH as data have them: signal over combinatorial background, and sWeights to tell them apart.
 
 Each species has a decay channel of its own, in which a mass peaks for signal and falls for background. Background tracks have
-other momenta, pseudorapidities and events, and are other particles than the channel says. What is asked of a track is the species
-of its channel; what it is, `true_species`, travels along with its mass and `is_signal`, so that training with weights can be judged
-against pure signal. Mass and everything else are drawn independently for signal and for background, which sWeights rely on.
+other momenta, pseudorapidities and events, and are other particles than the channel says. What is asked of a track is its
+channel's species; what it is, `true_species`, travels along with its mass and `is_signal`, so that training with weights can be
+judged against pure signal. Mass and everything else are drawn independently for signal and for background: sWeights rely on it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,12 @@ class RichCalibration:
                 mass[chosen] = draw(int(chosen.sum()), rng)
         true = np.where(signal, asked, others[WHICH.name])
         # float32, as events keep it: the weights belong to these masses
-        return values | {WHICH.name: asked, TRUE_SPECIES.name: true, IS_SIGNAL.name: signal, MASS.name: mass.astype(np.float32)}, signal
+        return values | {
+            WHICH.name: asked,
+            TRUE_SPECIES.name: true,
+            IS_SIGNAL.name: signal,
+            MASS.name: mass.astype(np.float32),
+        }, signal
 
     def _weights(self, asked: Array, mass: Array, signal: Array) -> Array | None:
         if self.weights == "none":

@@ -80,7 +80,7 @@ def read_card(path: str | Path) -> Script:
     path = Path(path)
     values, modules = Values(), dict[str, Module]()
     files = _Files(path, [])
-    _run(files.opened(path, "the card"), values, modules, files)
+    _run(files.opened(path, "the Delphes card"), values, modules, files)
     return Script(path, values, modules)
 
 
@@ -103,7 +103,7 @@ class _Files:
     def opened(self, path: Path, what: str) -> Iterator[list[Word]]:
         """The commands of a file."""
         if not path.is_file():
-            raise FileNotFoundError(f"there is no {what} {path}; check the path")
+            raise FileNotFoundError(f"{path}, {what}, is not there; check the path")
         if path.resolve() in [p.resolve() for p in self.open]:
             raise ValueError(f"{self.open[-1]} sources {path.name}, which leads back to itself; take one 'source' out")
         self.count += 1
@@ -129,7 +129,7 @@ def _run(commands: Iterator[list[Word]], values: Values, modules: dict[str, Modu
         elif first.text == "module" and len(words) == 3:
             modules[words[1]] = Module(words[0], words[1], words[2], files.open[-1])
         elif first.text == "source" and len(words) == 1:
-            _run(files.opened(files.find(words[0]), "file"), values, modules, files)
+            _run(files.opened(files.find(words[0]), "a sourced file"), values, modules, files)
 
 
 def _substituted(text: str, known: dict[str, str]) -> str:

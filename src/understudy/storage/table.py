@@ -1,8 +1,8 @@
 """Tables that others made: named columns, one row per track or event, in ROOT, Parquet, CSV or HDF5.
 
-A column holds one number per row, a fixed number of them, or a list (`vector<double>`). It is named by its path: nested branches by
-their names with dots or slashes between, `Particles.momentum.x`, of which the last part is enough where it is unique; `[2]` after
-it takes the third number of each row.
+A column holds one number per row, a fixed number of them, or a list (`vector<double>`). It is named by its path: nested branches
+by their names with dots or slashes between, `Particles.momentum.x`, of which the last part is enough where it is unique; `[2]`
+after it takes the third number of each row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-ROWS = 50_000
+ROWS = 100_000
 """Rows read at a time."""
 _INDEX = re.compile(r"^(.*)\[(\d+)\]$")
 

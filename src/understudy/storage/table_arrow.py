@@ -29,6 +29,11 @@ class ParquetTable(Table):
         self._kept: tuple[int, tuple[str, ...], Any] | None = None
         return {c.name: c for field in self._file.schema_arrow for c in _columns(field.name, field.type)}
 
+    @property
+    def metadata(self) -> Mapping[bytes, bytes]:
+        """Key and value pairs of the file."""
+        return self._file.metadata.metadata or {}
+
     def _length(self) -> int:
         return int(self._file.metadata.num_rows)
 
@@ -85,7 +90,8 @@ class CsvTable(Table):
                     self._types = {f.name: arrow.float64() if _plain(f.type) else f.type for f in first.schema}
             convert = csv.ConvertOptions(column_types=self._types)
             self._file = csv.open_csv(self.path, read_options=options, convert_options=convert)
-        self._before, self._batch = 0, None
+        self._before = 0
+        self._batch: Any = None
 
     def _next(self) -> bool:
         """Move to the next block; False at the end."""

@@ -43,6 +43,10 @@ class RootTable(Table):
         kinds = self._file.classnames(recursive=True, cycle=False)
         return tuple(name for name, kind in kinds.items() if kind in _KINDS)
 
+    def text(self, name: str) -> str | None:
+        """A string that lies beside the trees, or None."""
+        return str(self._file[name]) if name in self._file.keys(recursive=False, cycle=False) else None
+
     def _column(self, branch: Any) -> TableColumn:
         uproot = extra("uproot", self.extra, "reading ROOT files")
         name, said, how = self._path(branch), branch.typename, branch.interpretation

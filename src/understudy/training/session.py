@@ -77,6 +77,7 @@ class Session:
             },
             **settings.model_dump(mode="json", exclude=_FREE),
         }
+        self.out_of_time = False
         self._seconds_before, self._started = 0.0, time.perf_counter()
         self._saved = self._told = time.monotonic()
 
@@ -94,12 +95,13 @@ class Session:
     def finished(self) -> bool:
         """Whether nothing is left to play."""
         patience = self.settings.patience
-        return self.round >= self.rounds or (patience is not None and self.scores_since_best >= patience)
+        return self.round >= self.rounds or self.out_of_time or (patience is not None and self.scores_since_best >= patience)
 
     @property
     def score_is_due(self) -> bool:
         """Whether a row of the history is to be written after this round."""
-        return self.round % (self.rounds_per_epoch * self.settings.score_every) == 0 or self.round >= self.rounds
+        ends = self.round >= self.rounds or self.out_of_time
+        return ends or self.round % (self.rounds_per_epoch * self.settings.score_every) == 0
 
     @property
     def checkpoint_is_due(self) -> bool:
@@ -107,7 +109,10 @@ class Session:
         return time.monotonic() - self._saved >= self.settings.checkpoint_seconds
 
     def gather(self) -> None:
-        """Fetch the losses now and then and show them; FloatingPointError where one is not finite."""
+        """Fetch the losses now and then and show them; FloatingPointError where one is not finite. Look at the clock as well."""
+        minutes = self.settings.minutes
+        if minutes is not None and self.round % self.rounds_per_epoch == 0:
+            self.out_of_time = self.seconds >= 60 * minutes
         now = time.monotonic()
         if self.round % 32 == 0 or now - self._told > 1:
             self._told = now
@@ -137,6 +142,8 @@ class Session:
             self.scores_since_best = 0 if is_best else self.scores_since_best + 1
         updates = {p.turn.name: p.update for p in self.players}
         row: Row = {"round": self.round, "epoch": self.epoch, "seconds": round(self.seconds, 3), "updates": updates}
+        if self.out_of_time:
+            row["stopped"] = f"the {self.settings.minutes:g} minutes of 'minutes' are used up"
         self.rows.append({**row, "losses": self.losses.means(), "score": parts, "best": is_best})
         write_json(self.history_file, self.rows)
         if self.watch is not None:

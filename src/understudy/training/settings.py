@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -29,6 +29,8 @@ class TrainingSettings(BaseModel):
         device: where to train; `auto` takes an accelerator where there is one.
         threads: threads of torch on a CPU; None for one per core. Small networks train fastest on one, and the last bits of
             the weights depend on the number.
+        minutes: stop at the end of the epoch in which so many minutes have been spent, and say so in the history; None goes on to
+            `epochs`. The schedules do not know of it, and a slower machine trains less: such a run is not reproducible.
         precision: `32-true`, or `bf16-mixed` for matrix products in bfloat16.
     """
 
@@ -42,4 +44,5 @@ class TrainingSettings(BaseModel):
     ema: float | None = Field(default=None, gt=0, lt=1)
     device: Device = "auto"
     threads: PositiveInt | None = None
+    minutes: PositiveFloat | None = None
     precision: Precision = "32-true"

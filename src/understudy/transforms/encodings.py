@@ -71,6 +71,18 @@ class Standardise(Raw):
     standardised = True
 
 
+class Absolute(Raw):
+    """The absolute value, standardised: for what is the same on both sides of a detector."""
+
+    standardised = True
+
+    def _prepare(self, argument: str) -> None:
+        self.names = tuple(f"|{c}|" for c in self.components())
+
+    def _columns(self, values: Tensor, floor: Tensor) -> Tensor:
+        return values.abs()
+
+
 class Log(Encoding):
     """The logarithm, standardised."""
 
@@ -254,6 +266,7 @@ class BoxCoxCells(Encoding):
 
 ENCODINGS: dict[str, type[Encoding]] = {
     "standardise": Standardise,
+    "absolute": Absolute,
     "log": Log,
     "log1p": LogAbove,
     "layers": Layers,

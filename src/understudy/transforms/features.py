@@ -4,6 +4,7 @@ Each block of conditions is encoded by name:
 
 ===============  ===================================================================================================
 `standardise`    $(x - \mu)/\sigma$ of each component
+`absolute`       $|x|$, then standardised
 `log`            $\ln x$, then standardised; values must be positive
 `log1p:S`        $\ln(1 + x/S)$, then standardised; anything below zero counts as zero
 `layers:S,E`     energies of layers: $\ln(1 + x_l/S)$, shares $x_l / \sum_j x_j$, and the response to the incident energy
