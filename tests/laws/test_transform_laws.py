@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from understudy import registry
 from understudy.geometry import builtin
+from understudy.references.rich import RichSimulator, TrackGun
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Chain, Transform
 
@@ -74,6 +75,17 @@ def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
     """Log-likelihood differences of either sign."""
     x = 20 * torch.randn(n, 6, generator=generator)
     return x, conditions_of(x)
+
+
+RICH = RichSimulator().schema
+
+
+def ring_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """DLLs of tracks in the RICH."""
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    made = RichSimulator().simulate(TrackGun().draw(n, rng), rng)
+    known = {name: torch.tensor(np.asarray(values, np.float32)) for name, values in made.conditions.items()}
+    return torch.tensor(made["dll"]), known
 
 
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
@@ -188,6 +200,7 @@ KNOWN = (
         exact_weights=False,
     ),
     Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
+    Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
     Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
     Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),

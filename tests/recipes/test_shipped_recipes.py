@@ -30,6 +30,11 @@ TAUGHT = {name for name in VARIANTS if Recipe.load(name).needs}
 """Variants that need an exported run."""
 
 
+ELSEWHERE = {name for name in shipped() if name.startswith("lhcb-rich")}
+"""Recipes without showers, which have tests of their own beside this file."""
+SHOWERS = sorted(set(shipped()) - ELSEWHERE)
+
+
 def trained(name, folder, export=True):
     """A shipped recipe cut down to seconds, what it needs trained before; its run's directory and its bundle, if exported."""
     words = small(name, events=200)
@@ -49,7 +54,7 @@ def test_no_recipe_is_another_one_under_a_shorter_name():
 
 @pytest.mark.filterwarnings("ignore::understudy.domain.OutOfDomainWarning")
 @pytest.mark.filterwarnings("ignore:.*their covariance was shrunk")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS else n for n in sorted(shipped())])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in VARIANTS else n for n in SHOWERS])
 def test_from_events_to_a_bundle_that_answers(name, tmp_path):
     run, bundle = trained(name, tmp_path)
     images = any(b.kind == "image" for b in bundle.schema.given)
