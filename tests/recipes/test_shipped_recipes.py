@@ -30,8 +30,8 @@ TAUGHT = {name for name in VARIANTS if Recipe.load(name).needs}
 """Variants that need an exported run."""
 
 
-ELSEWHERE = {name for name in shipped() if name.startswith("lhcb-rich")}
-"""Recipes without showers, which have tests of their own beside this file."""
+ELSEWHERE = {name for name in shipped() if name.startswith(("lhcb-rich", "lhcb-hcal-tip", "lhcb-hcal-cir"))}
+"""Recipes of tables and of whole events, which have tests of their own beside this file."""
 SHOWERS = sorted(set(shipped()) - ELSEWHERE)
 
 
