@@ -155,9 +155,7 @@ class HcalWindow(Transform):
         four = pixels.reshape(-1, _ROWS // 2, 2, _COLUMNS // 2, 2).sum((2, 4))
         spread = four.repeat_interleave(2, 1).repeat_interleave(2, 2)
         fine = torch.where(self.inner, pixels, torch.where(self.corner, spread, 0.0))
-        return torch.where(
-            place.is_coarse, self._padded(four).gather(1, place.coarse), self._padded(fine).gather(1, place.fine)
-        )
+        return torch.where(place.is_coarse, self._padded(four).gather(1, place.coarse), self._padded(fine).gather(1, place.fine))
 
     def paste(self, cells: Tensor, place: Place) -> Tensor:
         """Images `(n, 3328)` with windows `(n, k)` in them and nothing elsewhere."""
