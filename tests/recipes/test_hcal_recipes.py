@@ -126,9 +126,7 @@ def test_sums_of_tracks_do_not_depend_on_what_is_propagated_together(stp):
 def test_an_stp_run_that_changed_is_refused(events, stp, tmp_path):
     words = small("lhcb-hcal-cir", events, stp)
     words["needs"]["stp"]["sha256"] = "0" * 64
-    with pytest.raises(
-        ValueError, match=r"needs 'stp' from .*, whose bundle has changed since it was pinned"
-    ):
+    with pytest.raises(ValueError, match=r"needs 'stp' from .*, whose bundle has changed since it was pinned"):
         resolve(Recipe.from_dict(words))
 
 
