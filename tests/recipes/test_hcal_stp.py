@@ -27,7 +27,7 @@ def trained(name, folder, events=300):
     stage = words["stages"][-1]
     for transform in stage["transforms"]:
         for inner in transform.get("transforms", []):
-            inner |= {"epochs": 2, "layers": 1, "width": 8, "impute": 1}
+            inner |= {"epochs": 5, "layers": 1, "width": 32, "impute": 1}
     if stage["model"]["kind"] == "gan":
         stage["model"]["generator"]["channels"], stage["model"]["critic"]["channels"] = [16, 8, 4], [4, 8]
         stage["training"] = {"epochs": 1, "batch_size": 60, "score_every": 1}
