@@ -9,7 +9,6 @@ from understudy.events import Events
 from understudy.schema import Array, Block, Schema
 from understudy.simulator import Conditions
 
-
 NUMBERS_TOGETHER = 1_000_000
 """Numbers of the responses that are simulated together: networks of images hold a hundred times as many in between."""
 

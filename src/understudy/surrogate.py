@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.canonical import CanonicalFrame
-from understudy.conditions import answered, condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged, together
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from understudy.conditions import answered, condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged, together
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
