@@ -57,7 +57,7 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
 def sampled(model: Model, noise: Tensor, features: Tensor, device: torch.device, width: int) -> Tensor:
     """What a model on `device` draws in the learned space, `(n, d)`; wide responses a part of the events at a time."""
     size = len(noise) if len(noise) * width <= WHOLE else together(width)
-    parts = zip(noise.split(size), features.split(size), strict=True)
+    parts = zip(torch.split(noise, size), torch.split(features, size), strict=True)
     return torch.cat([model.sample(z.to(device), c.to(device)).cpu() for z, c in parts])
 
 
