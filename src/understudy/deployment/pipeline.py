@@ -96,9 +96,7 @@ def _check(pipeline: Pipeline, path: Path) -> None:
     for name, mine, theirs in zip(("response", IMAGE.name), expected, found, strict=True):
         apart = float(np.abs(mine - theirs).sum() / max(float(np.abs(mine).sum()), 1.0))
         if not apart <= AGREES:
-            raise RuntimeError(
-                f"the exported pipeline's {name} differs from torch by {apart:.2g}, more than {AGREES:g}"
-            )
+            raise RuntimeError(f"the exported pipeline's {name} differs from torch by {apart:.2g}, more than {AGREES:g}")
 
 
 def pipeline_inputs(tracks: Any, refine: Any, given: Any, rng: np.random.Generator) -> dict[str, Array]:
