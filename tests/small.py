@@ -27,6 +27,8 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
         for network in (stage["model"].get(part) for part in ("generator", "critic", "network", "velocity")):
             if isinstance(network, dict) and "channels" in network:
                 network["channels"] = [max(4, c // 16) for c in network["channels"]]
+            if isinstance(network, dict) and "widths" in network:
+                network["widths"] = [max(4, w // 64) for w in network["widths"]]
     data["validation"] = {"replicas": 5, "floor_repeats": 2, "classifier": {"seeds": 1, "epochs": 2, "iterations": 5}}
     return data | changes
 

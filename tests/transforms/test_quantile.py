@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from sweighted import contaminated, pure
-from understudy.transforms.quantile import Quantile, knots_of, ramps
+from understudy.transforms.quantile import Quantile, interpolated, knots_of, ramps
 
 
 def test_columns_become_standard_normal():
@@ -39,6 +39,8 @@ def test_ramps_are_linear_interpolation_and_go_on_beyond_the_knots():
     at = np.linspace(0, 3, 13)
     found = ramps(torch.tensor(at)[:, None], torch.tensor(x)[None], torch.tensor(y)[None])[:, 0].numpy()
     np.testing.assert_allclose(found, np.interp(at, x, y))
+    back = interpolated(torch.tensor([[-1.5], [0.25], [2.5]]), torch.tensor([[-1.0, 0.0, 1.0]]), torch.tensor(x)[None])
+    np.testing.assert_allclose(back[:, 0], [-0.5, 1.5, 6.0])
     beyond = ramps(torch.tensor([[-1.0], [5.0]]), torch.tensor(x)[None], torch.tensor(y)[None])
     np.testing.assert_allclose(beyond[:, 0], [-4.0, 3.0])
 

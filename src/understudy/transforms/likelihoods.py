@@ -1,14 +1,14 @@
 r"""Differences of log-likelihood between particle hypotheses to normal scores.
 
-A DLL compares two hypotheses. Relative to one that predicts nothing (`below threshold`), every hypothesis stands alone, $l_h =
-\mathrm{DLL}_h - \mathrm{DLL}_\mathrm{bt}$ and $l_\pi = -\mathrm{DLL}_\mathrm{bt}$, and vanishes exactly where its particle could
-not have radiated: below its threshold in momentum, or outside the acceptance. Differences to the pion hide this in exact
-equalities of columns, which no smooth density has.
+A DLL compares two hypotheses. Relative to one that predicts nothing (`below threshold`) every hypothesis stands alone, and $l_h =
+\mathrm{DLL}_h - \mathrm{DLL}_\mathrm{bt}$ vanishes exactly where its particle could not have radiated: below its threshold in
+momentum, or outside the acceptance; so does $l_\pi = -\mathrm{DLL}_\mathrm{bt}$. Columns are then equal, which no smooth density
+has. Elsewhere the difference to the pion is kept as it is: at high momenta it is a small one of large numbers.
 
-Where a column vanishes is a matter of the conditions alone. A decision tree on them finds the boxes; they are exact if tracks
-inside vanish and others do not (up to `IMPURE`), else the column has none. There the scores are normal random numbers, drawn from
-the event itself as for empty cells (`imputation.Draws`), and the inverse puts zeros back. Other values become normal scores by
-weighted quantiles (`quantile`).
+Where $l_h$ vanishes is a matter of the conditions alone. A decision tree on them finds the boxes; they are exact if tracks inside
+vanish and others do not (up to `IMPURE`), else the column has none. There the scores are normal random numbers, drawn from the
+event itself as for empty cells (`imputation.Draws`), and the inverse puts $\mathrm{DLL}_\mathrm{bt}$, or zero, back. Other values
+become normal scores by weighted quantiles (`quantile`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeInt
-from scipy import stats
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from understudy.registry import Given, register
 from understudy.schema import Array, Schema
 from understudy.transforms.base import Tensors, Transform, condition
 from understudy.transforms.imputation import Draws
-from understudy.transforms.quantile import knots_of, ramps
+from understudy.transforms.quantile import interpolated, knots_of, ramps
 
 BOXES = 12
 """Boxes of conditions in which a column vanishes, at most."""
@@ -61,7 +60,7 @@ class LogLikelihoods(Transform):
         schema: Given[Schema],
         nothing: str = "DLLbt",
         boundaries: tuple[str, ...] = ("momentum", "pseudorapidity"),
-        knots: Annotated[int, Field(ge=4, le=2000)] = 64,
+        knots: Annotated[int, Field(ge=4, le=2000)] = 128,
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
@@ -72,23 +71,23 @@ class LogLikelihoods(Transform):
         if odd := [name for name in boundaries if name not in numbers]:
             raise ValueError(f"log-likelihoods cannot vanish by {odd[0]!r}; these conditions are numbers: {', '.join(numbers)}")
         self.nothing, self.boundaries, self.knots, self.seed = columns.index(nothing), boundaries, knots, seed
-        d = len(columns)
         self.register_buffer("x", torch.empty(0, dtype=torch.float64))
         self.register_buffer("y", torch.empty(0, dtype=torch.float64))
-        self.register_buffer("low", torch.full((d, BOXES, len(boundaries)), torch.inf))
-        self.register_buffer("high", torch.full((d, BOXES, len(boundaries)), torch.inf))
+        self.register_buffer("low", torch.empty(0))
+        self.register_buffer("high", torch.empty(0))
 
     def _fit(self, response: Tensor, conditions: Tensors, weights: Tensor | None) -> None:
         if bool((~response.isfinite()).any()):
             raise ValueError("log-likelihoods: the response holds NaN or infinity; leave these events out")
-        values = self._alone(response)
         at = self._at(conditions).cpu().numpy()
-        found = [boxes(at, column == 0) for column in values.cpu().numpy().T]
-        self._keep(low=torch.tensor(np.stack([b[0] for b in found])), high=torch.tensor(np.stack([b[1] for b in found])))
+        found = [boxes(at, column == 0) for column in self._alone(response).cpu().numpy().T]
+        used = max(1, *(int((b[0] < np.inf).any(1).sum()) for b in found))
+        low, high = (torch.tensor(np.stack([b[i][:used] for b in found])) for i in (0, 1))
+        self._keep(low=low, high=high)
         empty = self._vanishing(conditions).cpu().numpy()
-        w = np.ones(len(values)) if weights is None else weights.double().cpu().numpy()
+        w = np.ones(len(response)) if weights is None else weights.double().cpu().numpy()
         knots = []
-        for column, gone in zip(values.double().cpu().numpy().T, empty.T, strict=True):
+        for column, gone in zip(response.double().cpu().numpy().T, empty.T, strict=True):
             kept = ~gone if w[~gone].sum() > 0 else np.ones(len(w), bool)
             knots.append(knots_of(column[kept], w[kept], self.knots))
         self._keep(x=torch.tensor(np.stack([k[0] for k in knots])), y=torch.tensor(np.stack([k[1] for k in knots])))
@@ -96,8 +95,10 @@ class LogLikelihoods(Transform):
     def _alone(self, response: Tensor) -> Tensor:
         """Relative to the hypothesis that predicts nothing, `(n, d)`; its own column is that of the pion."""
         nothing = response[:, self.nothing : self.nothing + 1]
-        own = torch.arange(response.shape[1], device=response.device) == self.nothing
-        return torch.where(own, -nothing, response - nothing)
+        return torch.where(self._own(response), nothing, response - nothing)
+
+    def _own(self, response: Tensor) -> Tensor:
+        return torch.arange(response.shape[1], device=response.device) == self.nothing
 
     def _at(self, conditions: Tensors) -> Tensor:
         return torch.cat([condition(conditions, name) for name in self.boundaries], 1).to(torch.float32)
@@ -108,17 +109,16 @@ class LogLikelihoods(Transform):
         return ((at > self.low) & (at <= self.high)).all(3).any(2)
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
-        scores = ramps(self._alone(response), self.x, self.y)
+        scores = ramps(response, self.x, self.y)
         draws = Draws.of(torch.cat([response, self._at(conditions)], 1), self.seed)
-        uniform = draws(slice(None), response.shape[1], 0).cpu().numpy()
-        filler = torch.from_numpy(stats.norm.ppf(uniform)).to(response)
+        filler = torch.special.ndtri(draws(slice(None), response.shape[1], 0)).to(response)
         return torch.where(self._vanishing(conditions), filler, scores)
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        values = torch.where(self._vanishing(conditions), 0.0, ramps(response, self.y, self.x))
-        nothing = -values[:, self.nothing : self.nothing + 1]
-        own = torch.arange(response.shape[1], device=response.device) == self.nothing
-        return torch.where(own, nothing, values + nothing)
+        gone, values = self._vanishing(conditions), interpolated(response, self.y, self.x)
+        column = slice(self.nothing, self.nothing + 1)
+        nothing = torch.where(gone[:, column], 0.0, values[:, column])
+        return torch.where(gone | self._own(response), nothing, values)
 
 
 def boxes(at: Array, gone: Array) -> tuple[Array, Array]:

@@ -5,9 +5,9 @@ Weights may be negative; $\bar F$ is then the monotone mean of the envelopes of 
 events reach, and is linear between and beyond them. It is strictly increasing, hence invertible; a value that many
 events share (an atom) becomes one score in the middle of its own, and comes back as itself. The conditions have no part in it.
 
-Both directions are sums of ramps, $y = y_m + \sum_{k \ge m} s_k\, \mathrm{clamp}(x - x_k, 0, x_{k+1} - x_k) + \sum_{k < m} s_k\,
-\mathrm{clamp}(x - x_{k+1}, x_k - x_{k+1}, 0)$ with slopes $s_k$ and the middle knot $m$: no search, no table look-up, and the
-same numbers in every engine.
+The knots' scores being evenly spaced, the inverse finds its piece by a division. The way there is a sum of ramps with slopes
+$s_k$ from the middle knot $m$ on, $y = y_m + \sum_{k \ge m} s_k\, \mathrm{clamp}(x - x_k, 0, x_{k+1} - x_k) + \sum_{k < m} s_k\,
+\mathrm{clamp}(x - x_{k+1}, x_k - x_{k+1}, 0)$.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ EVENTS_BEYOND = 10
 """Effective events beyond the outermost knots."""
 FARTHEST = 5.0
 """The outermost knots lie at this score at most."""
-LEAST = 1e-6
-"""Distance of two knots, relative to the range of all, below which they are one."""
+LEAST = 1e-7
+"""Distance of two knots, relative to the range of all, that is kept at least, within an atom too."""
 
 
 @register("transforms", "quantile")
 class Quantile(Transform):
-    """Columns `(n, d)` to standard normal ones `(n, d)`; a column without spread keeps its values, shifted to 0.
+    """Columns `(n, d)` to standard normal ones `(n, d)`; a column without spread becomes 0.
 
     Args:
         knots: of each column; more follow narrower structures and are slower.
@@ -60,7 +60,19 @@ class Quantile(Transform):
         return ramps(response, self.x, self.y)
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
-        return ramps(response, self.y, self.x)
+        return interpolated(response, self.y, self.x)
+
+
+def interpolated(scores: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The piecewise linear map through knots `(d, k)` from evenly spaced `y` to `x`, of scores `(n, d)`; linear beyond them."""
+    last = y.shape[1] - 2
+    step = (y[:, -1] - y[:, 0]) / (last + 1)
+    place = (scores - y[:, 0].to(scores.dtype)) * (1 / step).to(scores.dtype)
+    piece = place.floor().clamp(0, last)
+    row = piece.long() + torch.arange(len(y), device=scores.device) * y.shape[1]
+    knots = x.to(scores.dtype).flatten()
+    low = knots[row]
+    return low + (place - piece) * (knots[row + 1] - low)
 
 
 def ramps(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -82,12 +94,12 @@ def knots_of(values: Array, weights: Array, count: int) -> tuple[Array, Array]:
     Args:
         values: `(n,)`.
         weights: `(n,)`, may be negative; must sum to more than zero.
-        count: number of knots; where there are fewer different values, further ones continue the last piece.
+        count: number of knots.
     """
     different, place = np.unique(values, return_inverse=True)
     if len(different) < 2:
-        at = different[0] if len(different) else 0.0
-        return at + np.arange(count), np.arange(count, dtype=float)
+        around = np.arange(count) - count // 2
+        return (different[0] if len(different) else 0.0) + around, around.astype(float)
     effective = weights.sum() ** 2 / (weights @ weights)
     reach = float(np.clip(-stats.norm.ppf(EVENTS_BEYOND / max(effective, 3 * EVENTS_BEYOND)), 0.4, FARTHEST))
     scores = np.linspace(-reach, reach, count)
@@ -98,12 +110,6 @@ def knots_of(values: Array, weights: Array, count: int) -> tuple[Array, Array]:
     level, first = np.unique(middle, return_index=True)
     last = len(middle) - 1 - np.unique(middle[::-1], return_index=True)[1]
     x = np.interp(stats.norm.cdf(scores), level, 0.5 * (different[first] + different[last]))
-    keep = np.concatenate([[True], np.diff(x) > LEAST * np.ptp(different)])
-    x, y = x[keep], scores[keep]
-    if len(x) < 2:
-        return different[0] + (different[-1] - different[0]) * np.arange(count), np.arange(count, dtype=float)
-    missing = np.arange(1, count - len(x) + 1)
-    return (
-        np.concatenate([x, x[-1] + missing * (x[-1] - x[-2])]),
-        np.concatenate([y, y[-1] + missing * (y[-1] - y[-2])]),
-    )
+    step = LEAST * np.ptp(different)
+    x = np.maximum.accumulate(x - step * np.arange(count)) + step * np.arange(count)  # steps of at least that
+    return x, scores

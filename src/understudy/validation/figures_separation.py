@@ -120,7 +120,8 @@ def _map(axes: Axes, values: Array, edges: tuple[Array, Array], end: float, form
         for j in range(values.shape[1]):
             if np.isfinite(values[i, j]):
                 place = 0.5 * (eta[j] + eta[j + 1]), float(np.sqrt(momentum[i] * momentum[i + 1]))
-                axes.text(*place, f"{values[i, j]:{form}}", ha="center", va="center", fontsize=6.5)
+                shade = "white" if abs(values[i, j]) > 0.6 * end else "black"
+                axes.text(*place, f"{values[i, j]:{form}}", ha="center", va="center", fontsize=6.5, color=shade)
     return mesh
 
 
