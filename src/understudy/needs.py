@@ -5,8 +5,8 @@
       regressor: {recipe: lhcb-ecal-regressor}     # done first, in OUT/needs/regressor
 
 A needed run must have been trained on the very training events of the run that needs it: with another division of the
-same events, some of those that the new run is judged on would have trained what it learned from. The exception is a need of events
-of another kind, which says `own_events: true`.
+same events, some of those that the new run is judged on would have trained what it learned from. The exception is a need of
+events of another kind, which says `own_events: true`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From the tracks of an event to one image: a stand-in of single tracks, asked for each of them, summed and capped.
 
 The first half of a two-step simulation (LHCb HCAL thesis, "calorimeter image refinement"): the images that a needed run makes of
-an event's tracks are added, pixel by pixel, no pixel above what the read-out can report. The sum takes the tracks' place among the
-conditions, and the run's own model refines it to the response of the whole event: tracks that leave no signal are to be taken
+an event's tracks are added, pixel by pixel, no pixel above what the read-out can report. The sum takes the tracks' place among
+the conditions, and the run's own model refines it to the response of the whole event: tracks that leave no signal are to be taken
 away, neutral particles to be added.
 
 A recipe says it by

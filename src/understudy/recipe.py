@@ -200,7 +200,8 @@ class Recipe(_Section):
     def _propagates_by_a_need(self) -> Self:
         if self.propagate is not None and self.propagate.need not in self.needs:
             raise ValueError(
-                f"'propagate' uses the need {self.propagate.need!r}, but 'needs' names {', '.join(self.needs) or 'nothing'}; add it"
+                f"'propagate' uses the need {self.propagate.need!r}, but 'needs' names {', '.join(self.needs) or 'nothing'};"
+                " add it"
             )
         return self
 

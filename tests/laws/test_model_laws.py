@@ -203,7 +203,8 @@ def test_samples_have_the_response_shape_and_depend_on_noise_and_conditions_row_
     assert drawn.dtype == torch.float32
     assert torch.equal(drawn, sampled(model, z, conditions))
     assert torch.equal(drawn, sampled(model, noise(model, 50, seed=9), conditions)) == (kind in DETERMINISTIC)
-    assert torch.equal(drawn, sampled(model, z, conditions.flip(0))) == (kind in UNCONDITIONAL)
+    if kind not in YES_OR_NO:  # two rounds may not move any of the answers
+        assert torch.equal(drawn, sampled(model, z, conditions.flip(0))) == (kind in UNCONDITIONAL)
     torch.testing.assert_close(sampled(model, z[20:21], conditions[20:21]), drawn[20:21])
 
 

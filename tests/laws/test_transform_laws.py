@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from understudy import registry
 from understudy.geometry import builtin
+from understudy.hcal_geometry import pixel_caps
 from understudy.references.rich import RichSimulator, TrackGun
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Chain, Transform
@@ -113,11 +114,20 @@ def layers(generator: torch.Generator, n: int = EVENTS) -> Sample:
 def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
     """A momentum that is smeared and a direction that is not."""
     pt, direction = 1000 * torch.rand(n, generator=generator) + 1, torch.randn(n, generator=generator)
-    return torch.stack([2 * pt, direction], 1), {"pt": pt, "eta": direction}
+    return torch.stack([2 * pt, direction], 1), {"incident_energy": pt, "total_energy": direction}
 
 
-TRACKS = Schema((Block("pt", "MeV"), Block("eta")), (Block("reconstructed_pt", "MeV"), Block("reconstructed_eta")))
+TRACKS = Schema((Block("incident_energy"), Block("total_energy")), (Block("smeared"), Block("passed")))
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
+
+
+def images(generator: torch.Generator, n: int = 24) -> Sample:
+    """Images of the LHCb HCAL: empty pixels, some at the threshold of 24 MeV, others up to the cap; a quarter where cells are split."""
+    largest = torch.tensor(pixel_caps()).flatten()
+    x = largest * 255 ** -torch.rand(n, len(largest), generator=generator)
+    x = torch.where(torch.rand(x.shape, generator=generator) < 0.8, 0.0, x)
+    x[:, ::500], x[:, 1::500] = largest[::500], largest[1::500] / 255
+    return x, conditions_of(x)
 
 
 @dataclass(frozen=True)
@@ -199,8 +209,11 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
+    Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
     Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
-    Example("pass-through", {"blocks": {"reconstructed_eta": "eta"}}, tracks, lambda x: 0 * x, schema=TRACKS),
+    Example("hcal-scale", {"form": "log"}, images, events=24),
+    Example("hcal-scale", {"form": "linear"}, images, events=24, export=False),
+    Example("hcal-scale", {"form": "power"}, images, events=24, export=False),
     Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
     Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),

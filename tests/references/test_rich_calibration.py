@@ -153,3 +153,18 @@ def test_without_the_extra(monkeypatch):
         ModuleNotFoundError, match=r"a mass fit needs the package iminuit; install it with: pip install 'understudy\[sweights\]'"
     ):
         fit_mass(PEAK.draw_signal(100, np.random.default_rng(0)), PEAK, "a sample")
+
+
+def test_pulls_of_the_yield_and_of_the_background_under_the_weights():
+    yields, backgrounds = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        signal, background = rng.poisson(3000), rng.poisson(2000)
+        mass = np.concatenate([PEAK.draw_signal(signal, rng), PEAK.draw_background(background, rng)])
+        fit = fit_mass(mass, PEAK, "a sample")
+        w = fit.sweights(mass)[signal:]
+        yields.append((fit.yields[0] - 3000) / fit.errors[0])
+        backgrounds.append(w.sum() / np.sqrt((w**2).sum()))
+    for pulls in (np.array(yields), np.array(backgrounds)):
+        assert abs(pulls.mean()) < 4 / np.sqrt(60)
+        assert 0.7 < pulls.std() < 1.3

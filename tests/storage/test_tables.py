@@ -175,6 +175,13 @@ def test_whole_numbers_at_first_may_be_others_further_down(tmp_path, monkeypatch
         assert np.isnan(table.take(["w"], 0, 3)["w"]).all()
 
 
+def test_branches_of_unequal_numbers_of_entries(tmp_path):
+    with open_table(write_root(tmp_path / "a.root")) as table:
+        table._entries["P"] = 7  # uproot does not write such a tree
+        with pytest.raises(ValueError, match="the branch 'P' has 7 entries where the tree has 130; write the tree again"):
+            table._length()
+
+
 def test_which_tree(tmp_path):
     import uproot
 

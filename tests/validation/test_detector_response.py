@@ -73,11 +73,9 @@ def test_a_wrong_detector_fails_and_the_reference_asked_again_does_not():
 
 def test_files_are_judged_by_their_own_events():
     asked = samples(20_000)
-    found = DetectorResponse(**SMALL)(
-        Samples(asked.reference, asked.floor, asked.candidates, asked.paired, reference_name="file")
-    )
-    assert len(found) == 3
-    assert set(found[0].reasons) == {"wrong"}
+    files = Samples(asked.reference, asked.floor, asked.candidates, asked.paired, reference_name="file")
+    analysis = DetectorResponse(**SMALL)
+    assert set(analysis._regions(*analysis._asked(files)).reasons) == {"wrong"}
 
 
 def test_summaries_and_errors_of_a_known_distribution():

@@ -2,8 +2,8 @@
 
 Pre- and post-processing are inside the graph, so whoever runs it needs no word of Understudy. Each graph has the inputs
 `noise` and one per condition, a dynamic batch, and at least two outputs: `response`, and `unprojected`, which is the response
-before thresholds and caps (parity with torch is judged there, since a cell may fall to either side of a cut by rounding). One that
-has learned what is detected has two more, see `DETECTION`; the response of what is not detected means nothing.
+before thresholds and caps (parity with torch is judged there, since a cell may fall to either side of a cut by rounding). One
+that has learned what is detected has two more, see `DETECTION`; the response of what is not detected means nothing.
 """
 
 from __future__ import annotations

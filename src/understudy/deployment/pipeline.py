@@ -1,4 +1,4 @@
-"""A two-step simulation as one graph: tracks and the event that each belongs to in, images of tracks, their sum, its refinement out.
+"""A two-step simulation as one graph: tracks and the event of each in, images of tracks, their sum, its refinement out.
 
 `pipeline.onnx` of a bundle whose recipe has `propagate` takes
 
@@ -6,8 +6,8 @@
     position (t, 2) [mm], et (t,) [MeV]     all tracks of all events, one after the other
     event (t,)                              the event that a track belongs to, 0 to n - 1
 
-and gives `response` `(n, 3328)` and `stp_image` `(n, 3328)` [MeV], the capped sum that was refined. An event without tracks has no
-row among the tracks, and an empty image.
+and gives `response` `(n, 3328)` and `stp_image` `(n, 3328)` [MeV], the capped sum that was refined. An event without tracks has
+no row among the tracks, and an empty image.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Pipeline(nn.Module):
         cells = self.tracks(track_noise, {"position": position, "et": et})
         summed = noise.new_zeros((noise.shape[0], hcal.N_PIXELS)).index_add(0, event, cells)
         image = torch.minimum(summed, self.largest)
-        return self.refine(noise, {IMAGE.name: image.unflatten(1, hcal.SHAPE)}) + 0.0, image
+        return self.refine(noise, {IMAGE.name: image.reshape(-1, *hcal.SHAPE)}) + 0.0, image
 
 
 def export_pipeline(pipeline: Pipeline, folder: Path) -> Path:
@@ -96,9 +96,7 @@ def _check(pipeline: Pipeline, path: Path) -> None:
     for name, mine, theirs in zip(("response", IMAGE.name), expected, found, strict=True):
         apart = float(np.abs(mine - theirs).sum() / max(float(np.abs(mine).sum()), 1.0))
         if not apart <= AGREES:
-            raise RuntimeError(
-                f"the exported pipeline's {name} differs from torch by {apart:.2g} of its sum, more than {AGREES:g}"
-            )
+            raise RuntimeError(f"the exported pipeline's {name} differs from torch by {apart:.2g}, more than {AGREES:g}")
 
 
 def pipeline_inputs(tracks: Any, refine: Any, given: Any, rng: np.random.Generator) -> dict[str, Array]:
@@ -153,7 +151,7 @@ class TrackPipeline:
         self.schema = Schema((hcal.TRACKS,), Schema.from_dict(manifest["schema"]).response)
 
     def simulate(self, conditions: Mapping[str, Any], generator: np.random.Generator, chunk: int = 500) -> Events:
-        """Simulate every event of `conditions["tracks"]` once; `chunk` events at a time, which changes nothing else than the noise."""
+        """Simulate every event of `conditions["tracks"]` once, `chunk` events at a time."""
         tracks = self.schema.conditions[0].check(conditions[hcal.TRACKS.name], len(conditions[hcal.TRACKS.name]), "conditions")
         sizes = (_Sized(self._sizes["track_noise"]), _Sized(self._sizes["noise"]))
         cells, images = [], []

@@ -2,17 +2,17 @@ r"""An image drawn in a few passes by its likelihood, each pass given the cells 
 
 $$p(y \mid c) = \prod_{k=1}^{5} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \ldots, y_{S_{k-1}}\big)$$
 
-The cells are divided as in an interlaced picture (the five steps of a period of four cells): first every fourth cell of every fourth
-row, then the ones in the middle between them, the crossings, the centres, the rest. Cells of one pass are independent of each
-other given the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several
+The cells are divided as in an interlaced picture (the five steps of a period of four cells): first every fourth cell of every
+fourth row, then the ones in the middle between them, the crossings, the centres, the rest. Cells of one pass are independent of
+each other given the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several
 times the width of a hadronic shower. So the joint distribution of neighbours, which an energy score or a pixel-wise
-distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead of
-one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead
+of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
 
-A cell's distribution is a histogram, a softmax over bins of the learned space: empty, $K$ equal bins from the threshold at 1 to the
-cap at 2, and saturated (`transforms.hcal_scale`, form `log`). A sample is its inverse distribution function at $u = \Phi(z)$, linear
-in a bin: continuous in the noise, since an empty cell is drawn between 0 and 1 and emptied by the read-out. What later passes see
-of a cell grows from zero at its threshold, so that they are continuous too.
+A cell's distribution is a histogram, a softmax over bins of the learned space: empty, $K$ equal bins from the threshold at 1 to
+the cap at 2, and saturated (`transforms.hcal_scale`, form `log`). A sample is its inverse distribution function at $u = \Phi(z)$,
+linear in a bin: continuous in the noise, since an empty cell is drawn between 0 and 1 and emptied by the read-out. What later
+passes see of a cell grows from zero at its threshold, so that they are continuous too.
 
 Pixels of split cells share one number. The weighted negative log-likelihood of an event is the sum over its cells.
 """
@@ -95,7 +95,7 @@ class Interlaced(Model):
         images, further = divmod(feature_size, self.grid.n_cells)
         if self.grid.n_cells != response_size or self.grid.channels != 1 or images < 1:
             raise ValueError(
-                f"an interlaced model makes one image of {self.grid.n_cells} cells out of another one, but {response_size} numbers"
+                f"an interlaced model makes one image of {self.grid.n_cells} cells out of another, but {response_size} numbers"
                 f" are asked for and {feature_size} given; encode a condition that is an image, and keep the cells"
             )
         self.images, self.bins, self.optimiser = images, bins, optimiser
@@ -108,7 +108,7 @@ class Interlaced(Model):
         for k in range(PASSES):
             top, bottom, left, right = self.windows[k]
             shape = (bottom - top, right - left)
-            self.passes.append(Pass(trunk, 8 if k else 0, width, bins + 2, shape, rng))
+            self.passes.append(Pass(trunk, 8 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
         self.register_buffer("triangle", torch.triu(torch.ones(bins + 2, bins + 2)), persistent=False)
 
     triangle: Tensor
@@ -130,6 +130,7 @@ class Interlaced(Model):
         channels = gathered(pixel[None, None].float())[0].long()  # (4, rows, columns) of blocks
         cells = gathered(numbers[None, None].float())[0].long()
         self.windows: list[tuple[int, int, int, int]] = []
+        self.pixels: list[int] = []  # that a pass draws of a block
         for k in range(PASSES):
             mine = channels == k
             rows, columns = (mine.any(0).any(d).nonzero().flatten() for d in (1, 0))
@@ -140,7 +141,12 @@ class Interlaced(Model):
                 min(self.blocks[1], int(columns.max()) + 1 + MARGIN) if len(columns) else 1,
             )
             self.windows.append(window)
-            self.register_buffer(f"here_{k}", _cut(mine, window).flatten().nonzero().flatten(), persistent=False)
+            used = _cut(mine, window).flatten(1)
+            used = used[used.any(1)] if used.any() else used[:1]
+            self.pixels.append(len(used))
+            blocks = used.any(0).nonzero().flatten()
+            self.register_buffer(f"blocks_{k}", blocks, persistent=False)
+            self.register_buffer(f"here_{k}", used[:, blocks].flatten().nonzero().flatten(), persistent=False)
             self.register_buffer(f"there_{k}", mine.flatten().nonzero().flatten(), persistent=False)
             self.register_buffer(f"cells_{k}", cells[mine], persistent=False)
 
@@ -210,8 +216,8 @@ class Interlaced(Model):
         if k:
             above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
             known = torch.cat([above, (RISE * above).clamp(max=1.0)], dim=1).to(trunk.dtype)
-        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known)
-        made = made.reshape(made.shape[0], 4, self.bins + 2, made.shape[2] * made.shape[3]).transpose(1, 2)
+        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
+        made = made.reshape(-1, self.pixels[k], self.bins + 2, made.shape[2]).transpose(1, 2)
         return made.flatten(2).index_select(2, self._columns("here", k))
 
     def bin_of(self, values: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class Translation(Model):
         geometry: Given[Calorimeter | None] = None,
     ) -> None:
         super().__init__()
-        said = {
+        said: dict[str, Any] = {
             "encoder": encoder,
             "discriminator": discriminator,
             "lambda_x": lambda_x,

@@ -1,9 +1,9 @@
 r"""Networks that fill an image in a few passes, each pass knowing the cells of those before (see `models.interlaced`).
 
-Two by two pixels are gathered into the channels of one *block*, which costs a quarter; the LHCb HCAL's split outer cells are exactly
-one block each. A `Trunk` looks once at the conditions: residual convolutions on blocks and, at half and a quarter of their
-granularity, a U-Net's way down and up; a learned map tells where a block lies. A `Pass` then sees, about each block, what the
-trunk says and the cells that are known, and gives the logits of its cells' bins.
+Two by two pixels are gathered into the channels of one *block*, which costs a quarter; the LHCb HCAL's split outer cells are
+exactly one block each. A `Trunk` looks once at the conditions: residual convolutions on blocks and, at half and a quarter of
+their granularity, a U-Net's way down and up; a learned map tells where a block lies. A `Pass` then sees, about each block, what
+the trunk says and the cells that are known, and gives the logits of its cells' bins, in the blocks where it has some.
 """
 
 from __future__ import annotations
@@ -66,33 +66,34 @@ class Trunk(nn.Module):
 
 
 class Pass(nn.Module):
-    """Logits `(n, 4 * bins, rows, columns)` of the four pixels of each block.
+    """Logits `(n, outputs, blocks)` of those blocks that hold cells of the pass.
 
     Args:
         trunk: channels of the trunk.
         known: channels of what is known, before the first pass none.
         width: channels of the hidden layers.
-        bins: of each pixel.
+        outputs: bins of all pixels of a block that the pass draws.
         shape: rows and columns of the blocks that the pass looks at.
         rng: draws the initial weights.
     """
 
     def __init__(
-        self, trunk: int, known: int, width: int, bins: int, shape: tuple[int, int], rng: torch.Generator | None
+        self, trunk: int, known: int, width: int, outputs: int, shape: tuple[int, int], rng: torch.Generator | None
     ) -> None:
         super().__init__()
         with unfilled(self, "he-uniform", rng, torch.contiguous_format):
             self.first = nn.Conv2d(trunk + known, width, 3, padding=1)
             self.second = nn.Conv2d(width, width, 3, padding=1)
-            self.last = nn.Conv2d(width, 4 * bins, 1)
+            self.last = nn.Linear(width, outputs)
         self.places = nn.Parameter(torch.zeros(1, width, *shape))
         with torch.no_grad():
             self.last.weight.mul_(0.1)
 
-    def forward(self, trunk: Tensor, known: Tensor | None) -> Tensor:
-        """From the trunk's channels and those of known cells, of the blocks that the pass looks at."""
+    def forward(self, trunk: Tensor, known: Tensor | None, blocks: Tensor) -> Tensor:
+        """From the trunk's channels and those of known cells where the pass looks; `blocks` are indices into these."""
         h = self.first(trunk if known is None else torch.cat([trunk, known], dim=1)) + self.places
-        logits: Tensor = self.last(silu(h + self.second(silu(h))))
+        h = silu(h + self.second(silu(h))).flatten(2).index_select(2, blocks)
+        logits: Tensor = self.last(h.transpose(1, 2)).transpose(1, 2)
         return logits
 
 

@@ -4,8 +4,8 @@ $$h = a\Big(W x + b + \sum_j T_j\big[k(c_j)\big]\Big), \qquad T_j[k] = \sum_{i \
 k(c) = \Big\lfloor \frac{c + B}{2 B} N \Big\rfloor:$$
 
 beside the linear map each condition has a table of $N$ equal bins between $-B$ and $B$ (of standardised features), whose entries
-are learned as steps $S$ from one bin to the next. It is the same as giving the network $N$ threshold functions of each condition, as
-piecewise encodings of numbers do (Gorishniy et al. 2022, arXiv:2203.05556), at the cost of looking up one row. A detector that
+are learned as steps $S$ from one bin to the next. It is the same as giving the network $N$ threshold functions of each condition,
+as piecewise encodings of numbers do (Gorishniy et al. 2022, arXiv:2203.05556), at the cost of looking up one row. A detector that
 changes at an edge in $\eta$ is then learned as sharply as the bins are narrow, without being told where the edge is; between the
 edges the steps are nearly zero and the network is smooth.
 """

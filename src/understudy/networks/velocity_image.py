@@ -1,8 +1,9 @@
 r"""A velocity network from image to image: a U-Net on blocks of two by two pixels that is shown the conditions' images.
 
-The response in the making and the images among the features are gathered two by two pixels into the channels of blocks and set side
-by side; residual convolutions on three grids (see `networks.interlaced`), each modulated by the time as in `networks.velocity`,
-lead to the velocity of each pixel. On blocks the LHCb HCAL's split outer cells are one place each, and everything costs a quarter.
+The response in the making and the images among the features are gathered two by two pixels into the channels of blocks and set
+side by side; residual convolutions on three grids (see `networks.interlaced`), each modulated by the time as in
+`networks.velocity`, lead to the velocity of each pixel. On blocks the LHCb HCAL's split outer cells are one place each, and
+everything costs a quarter.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class VelocityImage(Velocity):
         images, further = divmod(features, grid.n_cells)
         if grid.n_cells != size:
             raise ValueError(
-                f"a velocity of images moves the {grid.n_cells} cells of its geometry, but the response has {size} numbers; choose"
-                " transforms that keep the number of columns"
+                f"a velocity of images moves the {grid.n_cells} cells of its geometry, but the response has {size} numbers;"
+                " choose transforms that keep the number of columns"
             )
         super().__init__(size, max(further, 1), embedding, rng)
         self.grid, self.images, self.further = grid, images, further
@@ -105,7 +106,8 @@ class _Net(nn.Module):
         with torch.no_grad():
             self.last.weight.zero_()
             for block in self.blocks:
-                block.second.weight.mul_(0.1)
+                if isinstance(block, Residual):
+                    block.second.weight.mul_(0.1)
 
     def forward(self, blocks: Tensor, e: Tensor) -> Tensor:
         """The body of the velocity, before the time's gate is added."""

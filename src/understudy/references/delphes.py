@@ -22,9 +22,8 @@ from understudy.registry import register
 from understudy.schema import Array, Block, Schema
 from understudy.simulator import Conditions, GunSource
 
-RECONSTRUCTED = tuple(
-    Block(f"reconstructed_{b.name}", b.unit, b.kind, minimum=b.minimum, period=b.period) for b in (PT, ETA, PHI)
-)
+RECONSTRUCTED = tuple(Block(f"reconstructed_{b.name}", b.unit, b.kind, period=b.period) for b in (PT, ETA, PHI))
+"""Without bounds: a stand-in that gives a negative momentum is to be seen."""
 SCHEMA = Schema(CONDITIONS, RECONSTRUCTED)
 
 PT_EDGES = np.array([100.0, 1000.0, 100_000.0], np.float32)

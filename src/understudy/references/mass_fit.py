@@ -1,7 +1,8 @@
 r"""sWeights from a fit of a discriminating mass: signal is two Gaussians of one mean, background falls exponentially.
 
 The shapes come from an extended maximum-likelihood fit in fine bins, the yields $N_s$, $N_b$ from an unbinned one with the shapes
-fixed. With the normalised densities $f_s$, $f_b$ the weight of an event is
+fixed, as the weights need them; their errors are those of the first fit, which know that the shapes are uncertain. With the
+normalised densities $f_s$, $f_b$ the weight of an event is
 $$w_s(m) = \frac{V_{ss} f_s(m) + V_{sb} f_b(m)}{N_s f_s(m) + N_b f_b(m)}, \qquad
 (V^{-1})_{ij} = \sum_e \frac{f_i(m_e) f_j(m_e)}{(N_s f_s(m_e) + N_b f_b(m_e))^2} .$$
 The weights add up to $N_s$, are negative beside the peak, and give any quantity that is independent of the mass, within signal
@@ -141,7 +142,7 @@ def fit_mass(mass: Array, peak: Peak, where: str, calls: int = CALLS) -> MassFit
         raise ValueError(
             f"{where}: masses are NaN or outside the fit's window from {low:g} to {high:g} MeV; leave these tracks out"
         )
-    shape = _fit_shapes(mass, peak, where, calls)
+    shape, (error, other) = _fit_shapes(mass, peak, where, calls)
     s = peak.signal(mass, shape["mean"], shape["width"], shape["core"])
     b = peak.background(mass, shape["slope"])
     iminuit, n = extra("iminuit", "sweights", "a mass fit"), len(mass)
@@ -156,7 +157,7 @@ def fit_mass(mass: Array, peak: Peak, where: str, calls: int = CALLS) -> MassFit
     fit = iminuit.Minuit(minus_log_likelihood, signal=shape["signal"], background=shape["background"], grad=gradient)
     fit.errordef, fit.tol, fit.limits = 1.0, 1e-4, (0.0, 2.0 * n)
     _converged(fit, where, peak, n, calls)
-    (signal, background), (error, other) = map(float, fit.values), map(float, fit.errors)
+    signal, background = map(float, fit.values)
     if not signal > SEEN * error:
         raise ValueError(
             f"{where}: the mass fit finds no peak near {peak.mean:g} MeV among {n} tracks (yield {signal:.4g} +- {error:.2g});"
@@ -165,8 +166,8 @@ def fit_mass(mass: Array, peak: Peak, where: str, calls: int = CALLS) -> MassFit
     return MassFit(peak, (signal, background), (error, other), {k: shape[k] for k in ("mean", "width", "core", "slope")})
 
 
-def _fit_shapes(mass: Array, peak: Peak, where: str, calls: int) -> dict[str, float]:
-    """The parameters of an extended fit in fine bins, by name."""
+def _fit_shapes(mass: Array, peak: Peak, where: str, calls: int) -> tuple[dict[str, float], tuple[float, float]]:
+    """The parameters of an extended fit in fine bins, by name, and the errors of its yields."""
     minuit, cost = (extra(m, "sweights", "a mass fit") for m in ("iminuit", "iminuit.cost"))
     low, high = peak.window
     counts, edges = np.histogram(mass, BINS, (low, high))
@@ -181,7 +182,8 @@ def _fit_shapes(mass: Array, peak: Peak, where: str, calls: int) -> dict[str, fl
     fit.limits["mean"], fit.limits["width"] = (low, high), (peak.width / 10, high - low)
     fit.limits["core"], fit.limits["slope"] = (0.05, 0.95), ((high - low) / 50, 1000 * (high - low))
     _converged(fit, where, peak, n, calls)
-    return {name: float(value) for name, value in zip(fit.parameters, fit.values, strict=True)}
+    values = {name: float(value) for name, value in zip(fit.parameters, fit.values, strict=True)}
+    return values, (float(fit.errors["signal"]), float(fit.errors["background"]))
 
 
 def _converged(fit: Any, where: str, peak: Peak, n: int, calls: int) -> None:

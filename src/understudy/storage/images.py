@@ -126,18 +126,17 @@ class _IdxPair:
 
     def __init__(self, images: Path, labels: Path) -> None:
         self.images = _Idx(images, _IMAGES)
+        self.image_shape, n = self.images.shape[1:], self.images.shape[0]
         try:
             named = _Idx(labels, _LABELS)
+            self.labels = named.take(0, named.shape[0])
+            named.bytes.close()
+            if len(self.labels) != n:
+                raise ValueError(f"{images} holds {n} images but {labels} {len(self.labels)} labels; they do not belong together")
+            check_classes(self.labels, labels)
         except BaseException:
-            self.images.bytes.close()
-            raise
-        self.labels = named.take(0, named.shape[0])
-        named.bytes.close()
-        self.image_shape, n = self.images.shape[1:], self.images.shape[0]
-        if len(self.labels) != n:
             self.close()
-            raise ValueError(f"{images} holds {n} images but {labels} {len(self.labels)} labels; they do not belong together")
-        check_classes(self.labels, labels)
+            raise
 
     def take(self, start: int, stop: int) -> Array:
         """Images from `start` up to `stop`."""

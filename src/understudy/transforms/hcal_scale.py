@@ -1,7 +1,7 @@
 r"""Pixels of the LHCb HCAL's merged image on a scale that networks like.
 
-- `linear`: $y = x / E_\mathrm{max}$ with the largest energy of a real cell, 6120 MeV: inner cells lie in [0, 1], pixels of split outer
-  cells in [0, 1/4], as in the thesis.
+- `linear`: $y = x / E_\mathrm{max}$ with the largest energy of a real cell, 6120 MeV: inner cells lie in [0, 1], pixels of split
+  outer cells in [0, 1/4], as in the thesis.
 - `log`: in units of what each pixel can report, from the threshold $t$ of the read-out to its cap $T$,
 
 $$y = \begin{cases} 1 + \ln (x/t) / \ln (T/t) & x \ge t \\ 0 & \text{else} \end{cases}$$

@@ -56,8 +56,8 @@ class PassThrough(Transform):
             if source is not None and not torch.equal(part, condition(conditions, source).to(part)):
                 event = int((part != condition(conditions, source).to(part)).any(1).nonzero()[0])
                 raise ValueError(
-                    f"pass-through: {name!r} of event {event} is {float(part[event, 0]):g}, not the condition {source!r}; it has to"
-                    " be learned, leave it out of 'pass-through'"
+                    f"pass-through: {name!r} of event {event} is {float(part[event, 0]):g}, not the condition {source!r}; it"
+                    " has to be learned, leave it out of 'pass-through'"
                 )
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:

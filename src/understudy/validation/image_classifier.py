@@ -48,7 +48,7 @@ class ImageClassifier:
         optimiser = torch.optim.AdamW(self.net.parameters(), lr=3e-3, weight_decay=1e-2)
         steps = epochs * -(-len(images) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
-        y = torch.from_numpy(np.asarray(labels, np.int64))
+        y = torch.from_numpy(np.array(labels, np.int64))
         for _ in range(epochs):
             for rows in torch.randperm(len(images), generator=rng).split(BATCH):  # type: ignore[no-untyped-call]
                 x = shifted(self._standardised(images[rows.numpy()]), rng)

@@ -1,8 +1,8 @@
 r"""How a tracker answers to single particles: what part is found, and with what momentum and direction.
 
 The questions of the report on conditional WGAN-GP of Delphes (Cambridge Part III, 2018, figs. 12-16), with numbers: efficiency
-and relative response in regions and as maps over $(p_T, \eta)$; whether the probability to be detected is calibrated; one electron
-fed again and again; what passes through unchanged; the dependence on $\eta$ and the independence of $\phi$ at one momentum.
+and relative response in regions and as maps over $(p_T, \eta)$; whether the probability to be detected is calibrated; one
+electron fed again and again; what passes through unchanged; the dependence on $\eta$ and not on $\phi$ at one momentum.
 Where reference and candidates can be asked, each is asked for `events` particles at the test conditions, again and again.
 """
 
@@ -75,7 +75,7 @@ class DetectorResponse(Analysis):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)
             reference, floor, others = self._asked(samples)
-            found = [self._regions(samples, reference, floor, others), self._maps(samples, reference, others)]
+            found = [self._regions(reference, floor, others), self._maps(samples, reference, others)]
             found += self._reliability(samples)
             found.append(self._directions(samples, reference, others))
             if samples.simulator is not None and samples.standins:
@@ -99,7 +99,7 @@ class DetectorResponse(Analysis):
             made,
         )
 
-    def _regions(self, samples: Samples, reference: Tracks, floor: Tracks, others: Mapping[str, Tracks]) -> Finding:
+    def _regions(self, reference: Tracks, floor: Tracks, others: Mapping[str, Tracks]) -> Finding:
         """The table, the largest differences, and whether they are allowed."""
         rows: list[dict[str, str]] = []
         found: dict[str, list[dict[str, tuple[float, float]]]] = {name: [] for name in ("floor", *others)}
@@ -189,8 +189,8 @@ class DetectorResponse(Analysis):
         return [
             Finding(
                 "Calibration of the detection probability",
-                "Reference particles in bins of the probability that the stand-in predicts; the floor of the Brier score is that of"
-                " a perfectly calibrated forecast of the same probabilities.",
+                "Reference particles in bins of the probability that the stand-in predicts; the floor of the Brier score is that"
+                " of a perfectly calibrated forecast of the same probabilities.",
                 numbers={name: {"reliability": curve} for name, curve in curves.items()},
                 pictures=[picture],
             )
