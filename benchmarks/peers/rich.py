@@ -3,11 +3,11 @@
     python benchmarks/peers/rich.py --run runs/lhcb-rich runs/lhcb-rich-cramer --out runs/peers-rich [--minutes 10]
         [--algorithm CramerGAN WGAN_GP] [--venvs DIR]
 
-The tracks are those of the first run, split as it split them: training tracks with their sWeights for pidgan, features encoded as
-the recipe encodes them; the run's test tracks, pure signal, for everyone. pidgan trains in a virtual environment of its own
-(`requirements-pidgan.txt`) for `--minutes` of processor time on one thread, and answers the test conditions. The table, `rich.md` and
-`rich.json`, gives AUCs of the classifier two-sample tests with their floor, largest and mean difference of the separation AUCs in a 3 x 3
-grid, minutes of training, and tracks per processor second on one thread.
+The tracks are those of the first run, split as it split them: training tracks with their sWeights for pidgan, features encoded
+as the recipe encodes them; the run's test tracks, pure signal, for everyone. pidgan trains in a virtual environment of its own
+(`requirements-pidgan.txt`) for `--minutes` of processor time on one thread, and answers the test conditions. The table, `rich.md`
+and `rich.json`, gives AUCs of the classifier two-sample tests with their floor, largest and mean difference of the separation
+AUCs in a 3 x 3 grid, minutes of training, and tracks per processor second on one thread.
 """
 
 from __future__ import annotations
