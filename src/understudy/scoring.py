@@ -14,6 +14,7 @@ from understudy.models.base import Batch, Model
 from understudy.splits import Data
 from understudy.surrogate import RESPONSE, Stage, as_tensors
 from understudy.training.session import Score
+from understudy.training.batches import resident
 from understudy.transforms.base import check_sample
 from understudy.validation.distances import wasserstein1
 from understudy.validation.score import PhysicsScore
@@ -42,7 +43,7 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
     def score(model: Model) -> Mapping[str, float]:
         device = next(model.parameters()).device
         with torch.no_grad():
-            misfit = None if physics else model.misfit(validation, torch.Generator().manual_seed(seed))
+            misfit = None if physics else model.misfit(resident(validation, device), torch.Generator().manual_seed(seed))
             if misfit is not None:
                 return {"score": float(misfit)}
             drawn = sampled(model, noise, features, device, truth.shape[1])
