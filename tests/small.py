@@ -20,9 +20,11 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
             transform.update({"epochs": 2, "layers": 1, "width": 8, "impute": 1})
         for calibration in stage.get("calibration", []):
             calibration["training"] = {"epochs": 1, "batch_size": 100, "score_every": 1}
+        if stage["model"]["kind"] == "flow-matching":
+            stage["model"]["steps"] = 1  # the graph holds the network once for each
         if stage["model"].get("warm_up"):
             stage["model"]["warm_up"] = 1
-        for network in (stage["model"].get(part) for part in ("generator", "critic", "network")):
+        for network in (stage["model"].get(part) for part in ("generator", "critic", "network", "velocity")):
             if isinstance(network, dict) and "channels" in network:
                 network["channels"] = [max(4, c // 16) for c in network["channels"]]
             if isinstance(network, dict) and "widths" in network:

@@ -260,3 +260,13 @@ def test_conditions_outside_the_domain_are_no_error(finished, understudy, tmp_pa
     assert status == 0, err
     assert "1 outside the trained domain" in said
     np.testing.assert_array_equal(storage.read(tmp_path / "out.h5")["out_of_domain"], [0, 0, 1, 0])
+
+
+def test_info_of_a_table_drafts_the_reference(understudy, tmp_path):
+    (tmp_path / "tracks.csv").write_text("P,DLLk,sWeight\n5000,1,1\n9000,-2,-0.5\n")
+    status, out, _ = understudy("info", tmp_path / "tracks.csv")
+    assert status == 0
+    assert "kind: table" in out
+    assert "weight: sWeight" in out
+    (tmp_path / "empty.csv").write_text("")
+    fails(understudy("info", tmp_path / "empty.csv"), "empty.csv is empty; choose a file with events")

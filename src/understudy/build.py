@@ -23,8 +23,10 @@ from understudy.geometry import Calorimeter
 from understudy.models.base import Batch
 from understudy.noise import CellNoise
 from understudy.prepare import Preparation
+from understudy.propagation import Propagation
 from understudy.recipe import Recipe, StageRecipe
 from understudy.schema import Schema
+from understudy.signed import expected_weights, has_negative
 from understudy.surrogate import DETECTED, RESPONSE, Stage, Surrogate, as_tensors
 from understudy.transforms.base import Chain, Progress, Projection, Tensors, check_sample, in_pieces
 from understudy.transforms.features import FeatureEncoder
@@ -46,7 +48,17 @@ def build_preparation(recipe: Recipe, geometry: Calorimeter | None) -> Preparati
     """The steps from the reference's events to those that are learned."""
     noise = None if recipe.noise is None else CellNoise(recipe.noise.sigma(geometry), recipe.seed)
     projections = build_projections(recipe, geometry)
-    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert)
+    words = recipe.propagate
+    load = None if words is None else functools.partial(_propagator, recipe, words.need)
+    propagation = None if words is None or load is None else Propagation(words, load, recipe.seed)
+    return Preparation(geometry, recipe.conditions, projections, recipe.derived, recipe.select, noise, recipe.invert, propagation)
+
+
+def _propagator(recipe: Recipe, need: str) -> Surrogate:
+    """The trained stand-in of single tracks that a recipe propagates by."""
+    from understudy.deployment.bundle import load_needs  # which builds surrogates by this module
+
+    return load_needs(recipe)[need]
 
 
 def validation_settings(recipe: Recipe) -> ValidationSettings:
@@ -172,26 +184,32 @@ def target_of(stage: Stage, events: Events) -> Tensor:
     return torch.tensor(np.asarray(events.conditions[stage.produces])).reshape(len(events), -1)
 
 
-def training_batch(stage: Stage, events: Events, progress: Progress | None = None) -> Batch:
+def training_batch(
+    stage: Stage, events: Events, progress: Progress | None = None, weights: str = "signed", seed: int = 0
+) -> Batch:
     """Fit a stage's encoder and transforms to the training split and return it as the model sees it, in the stage's frame.
 
     Args:
         stage: the stage.
         events: the training split.
         progress: told the part of the transforms' fit that is done, 0 to 1.
+        weights: how the model counts events, see `StageRecipe`.
+        seed: of the regression of `expected` weights.
     """
     events = learned_from(stage, events)
     conditions: Tensors = as_tensors({k: v for k, v in events.conditions.items() if k != stage.produces})
-    weights = None
-    if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one: check it first
-        weights = torch.tensor(events.weights)
-        check_sample("the training split", len(events), weights)
-        weights = (weights / weights.mean()).to(torch.float32)
+    w = None
+    if events.weights is not None:  # divided by their mean, a negative sum would look like a positive one
+        w = torch.tensor(events.weights)
+        check_sample("the training split", len(events), w)
+        w = (w / w.mean()).to(torch.float32)
     element, conditions = stage.canonical(conditions)
     target = stage.turned(target_of(stage, events), element)
     if not stage.model.take_over(stage.encoder, stage.transforms):
-        stage.encoder.fit(conditions, weights)
-        stage.transforms.fit(target, conditions, weights, progress)
+        stage.encoder.fit(conditions, w)
+        stage.transforms.fit(target, conditions, w, progress)
     with torch.no_grad():
         response, features = in_pieces(stage.transforms, target, conditions), stage.encoder(conditions)
-    return Batch(response, features, weights, torch.arange(len(events)), conditions)
+    if weights == "expected" and w is not None and has_negative(w.numpy()):
+        w = torch.tensor(expected_weights(torch.cat([response, features], 1).numpy(), w.numpy(), seed), dtype=torch.float32)
+    return Batch(response, features, w, torch.arange(len(events)), conditions)

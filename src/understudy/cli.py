@@ -26,6 +26,7 @@ from understudy.cli_options import (
 )
 from understudy.cli_pareto import pareto
 from understudy.cli_scan import scan
+from understudy.cli_search import search
 
 app = typer.Typer(
     name="understudy",
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="""Learned stand-ins for particle-detector simulation: train one, prove it, run it.
 
 The journey is **simulate** or read, **train**, **sample**, **validate**, **export**; **run** does all of it from one recipe;
-**scan** compares variants of one, **pareto** any runs.
+**scan** compares variants of one, **search** looks for better ones, **pareto** compares any runs.
 
 Begin with `understudy run quickstart`, see `understudy recipes`, and look into any file with `understudy info FILE`.""",
 )
@@ -183,6 +184,10 @@ def sample(
             "--events", "-n", help="Number of events: drawn by the recipe's particle gun, or the first of --conditions.", min=1
         ),
     ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="A condition that all events have, NAME=VALUE, as in label=3; classes not said take turns."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.", min=0)] = 1,
     chunk: Annotated[int, typer.Option("--chunk", help="Events per chunk; each has its own seed sequence.", min=1)] = 5000,
     workers: Annotated[
@@ -194,6 +199,8 @@ def sample(
     Events whose conditions lie outside the trained range are simulated all the same, with a warning, and flagged in the data set
     `out_of_domain`.
 
+    A bundle of images by class: `understudy sample runs/mnist -n 100 --at label=3 --out threes.h5`.
+
     Example: `understudy sample runs/a89/bundle --conditions atlas_photons.h5 -n 1000 --out generated.h5`
     """
     from understudy.console import Console
@@ -203,7 +210,15 @@ def sample(
         from understudy.steps import sample_bundle
 
     path, flagged = sample_bundle(
-        bundle, out, conditions=conditions, events=events, seed=seed, chunk=chunk, workers=workers, console=console
+        bundle,
+        out,
+        conditions=conditions,
+        events=events,
+        seed=seed,
+        chunk=chunk,
+        workers=workers,
+        fixed=at or (),
+        console=console,
     )
     console.wrote(path, "events" if not flagged else f"events ({flagged:,} outside the trained domain, see out_of_domain)")
 
@@ -267,6 +282,7 @@ def export(
 
 
 app.command()(scan)
+app.command()(search)
 app.command()(pareto)
 app.command()(recipes)
 app.command()(info)

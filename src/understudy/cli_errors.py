@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 GO_ON = {
     "run": "; give the same command with --resume to continue",
     "scan": "; give the same command with --resume to continue",
+    "search": "; give the same command with --resume to continue",
     "train": "; give the same command with --resume to continue",
     "sample": "; give the same command again to continue",
 }

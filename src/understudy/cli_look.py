@@ -25,8 +25,10 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe a
     Console().summary([{"recipe": n, "what it is": t} for n, t in titles().items()], title="shipped recipes")
 
 
-def info(path: Annotated[Path, typer.Argument(help="A file of events, a bundle, or a run.")]) -> None:
-    """Say what a file, a bundle or a run holds.
+def info(
+    path: Annotated[Path, typer.Argument(help="A file of events, a table, a bundle, or a run.")],
+) -> None:
+    """Say what a file, a bundle or a run holds; of a table also how a recipe may say it.
 
     Example: `understudy info atlas_photons.h5`
     """
@@ -34,7 +36,9 @@ def info(path: Annotated[Path, typer.Argument(help="A file of events, a bundle, 
 
     console = Console()
     with console.loading():
-        from understudy.inspection import describe
+        from understudy.inspection import describe, drafts
 
     for title, rows in describe(path).items():
         console.summary(rows, title=title)
+    if text := drafts(path):
+        typer.echo(text, nl=False)

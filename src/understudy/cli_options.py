@@ -12,7 +12,7 @@ DataFile = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="HDF5 or npz file of reference events (MeV, mm), in place of the recipe's own reference.",
+        help="File of reference events (MeV, mm), or a table where the recipe reads one, in place of its own reference.",
     ),
 ]
 CardFile = Annotated[

@@ -9,6 +9,14 @@ from understudy.events import Events
 from understudy.schema import Array, Block, Schema
 from understudy.simulator import Conditions
 
+NUMBERS_TOGETHER = 1_000_000
+"""Numbers of the responses that are simulated together: networks of images hold a hundred times as many in between."""
+
+
+def together(response_width: int, most: int = 2000) -> int:
+    """Events that are simulated together, at most `most`, fewer of them where a response is wide."""
+    return max(1, min(most, NUMBERS_TOGETHER // max(response_width, 1)))
+
 
 def condition_blocks(schema: Schema, conditions: Conditions) -> tuple[Block, ...]:
     """The schema's condition blocks among `conditions`: all given ones, and derived ones where present.

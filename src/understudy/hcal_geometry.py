@@ -15,14 +15,12 @@ Arrays are numpy arrays or torch tensors `(..., rows, columns)`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from understudy.geometry import HCAL_CELL, HCAL_SHAPE
 from understudy.schema import Array, Block
-
-T = TypeVar("T", Array, Any)
 
 CELL = HCAL_CELL
 """Side of an inner cell, and of a pixel of the merged image [mm]."""
@@ -92,7 +90,7 @@ def pixel_caps(cap: float = CAP) -> Array:
     return np.where(inner_pixels(), cap, cap / 4).astype(np.float32)
 
 
-def merge(inner: T, outer: T) -> T:
+def merge(inner: Any, outer: Any) -> Any:
     """The merged image `(..., 52, 64)` of inner `(..., 28, 32)` and outer `(..., 26, 32)` cells.
 
     Raises:
@@ -106,7 +104,7 @@ def merge(inner: T, outer: T) -> T:
     return image
 
 
-def real_cells(image: T) -> tuple[T, T]:
+def real_cells(image: Any) -> tuple[Any, Any]:
     """Inner `(..., 28, 32)` and outer `(..., 26, 32)` cells of a merged image; outer ones are sums of their four pixels."""
     check_image(image)
     inner = image[..., INNER_ROWS, INNER_COLUMNS]
@@ -115,12 +113,12 @@ def real_cells(image: T) -> tuple[T, T]:
     return inner, outer
 
 
-def as_read_out(image: T) -> T:
+def as_read_out(image: Any) -> Any:
     """The image with the four pixels of every outer cell at their mean, as the read-out cannot tell them apart."""
     return merge(*real_cells(image))
 
 
-def pad(image: T, rows: int = 56) -> T:
+def pad(image: Any, rows: int = 56) -> Any:
     """The image with as many empty rows above as below, `(..., rows, 64)`; 56 or 64 rows make it easy to halve.
 
     Raises:
@@ -135,10 +133,10 @@ def pad(image: T, rows: int = 56) -> T:
     return padded
 
 
-def unpad(image: T) -> T:
+def unpad(image: Any) -> Any:
     """The inverse of `pad`."""
     margin = (image.shape[-2] - SHAPE[0]) // 2
-    return image[..., margin : margin + SHAPE[0], :]  # type: ignore[no-any-return]
+    return image[..., margin : margin + SHAPE[0], :]
 
 
 def check_image(image: Any, where: str = "the image") -> None:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from understudy import storage
+from understudy.inspection_table import describe_table, draft
+from understudy.inspection_table import trees as tree_names
 from understudy.rundir import MANIFEST, read_json, read_manifest
 from understudy.schema import Block
 from understudy.storage.images import is_images
+from understudy.storage.tables import FORMATS
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -31,7 +34,37 @@ def describe(path: Path) -> Tables:
     return describe_bundle(path, manifest) if manifest.get("kind") == "bundle" else describe_run(path, manifest)
 
 
-def describe_file(path: Path, look_at: int = 20_000) -> Tables:
+def describe_file(path: Path) -> Tables:
+    """Blocks of a file of events, or columns of a table.
+
+    Raises:
+        ValueError: neither, or damaged.
+    """
+    if path.suffix.lower() not in FORMATS:
+        return describe_events(path)
+    try:
+        return describe_events(path)
+    except ValueError as error:
+        try:
+            return dict(describe_table(path, tree) for tree in tree_names(path))
+        except ValueError:
+            if path.suffix.lower() in (".h5", ".hdf5"):
+                raise error from None
+            raise
+
+
+def drafts(path: Path) -> str:
+    """What a recipe may say of a table that is no file of events: YAML, one document per tree; empty for everything else."""
+    if not path.is_file() or path.suffix.lower() not in FORMATS:
+        return ""
+    try:
+        with storage.reader(path):
+            return ""
+    except ValueError:
+        return "---\n".join(text for tree in tree_names(path) if (text := draft(path, tree)))
+
+
+def describe_events(path: Path, look_at: int = 20_000) -> Tables:
     """Blocks of a file of events with their units and ranges, and its geometry."""
     with storage.reader(path) as file:
         events, geometry, total = file.read(0, min(len(file), look_at)), file.geometry, len(file)
@@ -41,7 +74,14 @@ def describe_file(path: Path, look_at: int = 20_000) -> Tables:
             rows.append({"block": block.name, "role": part, **_range(block, getattr(events, part)[block.name])})
     if events.weights is not None:
         rows.append(
-            {"block": "weights", "role": "weights", "from": float(events.weights.min()), "to": float(events.weights.max())}
+            {
+                "block": "weights",
+                "role": "weights",
+                "from": float(events.weights.min()),
+                "mean": float(events.weights.mean()),
+                "to": float(events.weights.max()),
+                "negative": f"{np.mean(events.weights < 0):.1%}",
+            }
         )
     seen = f"{total:,} events" + (f", ranges of the first {look_at:,}" if total > look_at else "")
     tables: Tables = {f"{path.name}: {seen}": rows}
@@ -58,7 +98,8 @@ def _range(block: Block, values: Any) -> dict[str, Any]:
     if block.kind == "jagged":
         return row
     array = np.asarray(values)
-    return {**row, "from": float(array.min()), "mean": float(array.mean()), "to": float(array.max())}
+    ends = {"from": float(array.min()), "mean": float(array.mean()), "to": float(array.max())}
+    return {**row, **ends, "negative": f"{np.mean(array < 0):.1%}"}
 
 
 def describe_run(path: Path, manifest: Mapping[str, Any]) -> Tables:

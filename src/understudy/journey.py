@@ -186,10 +186,12 @@ def train_stage(
 ) -> TrainingResult:
     """Fit one stage's encoder and transforms, train its model, and fit its calibrations; the seconds of all three count."""
     name = name or words.produces
+    data = data.unweighted() if words.weights == "none" else data
     with console.training(f"{recipe.name}: {name}") as watch:
         images = seeds.generator(recipe.seed, "augment", name)
         began = time.perf_counter()
-        batch = training_batch(stage, augmented(data.train, words.augment, data.geometry, images), watch.fitting)
+        events = augmented(data.train, words.augment, data.geometry, images)
+        batch = training_batch(stage, events, watch.fitting, words.weights, seeds.integer(recipe.seed, "weights", name))
         fitting = time.perf_counter() - began
         result = train_model(
             stage.model,
@@ -266,7 +268,7 @@ def validate(recipe: Recipe, trained: Trained, data: Data, place: RunDirectory, 
             geometry=data.response_geometry,
             settings=validation_settings(recipe),
             seed=seeds.integer(recipe.seed, "validation"),
-            reference_name=data.name,
+            reference_name=data.tested_with or data.name,
             timing=timing,
             training=trained.training,
             costs=costs,

@@ -5,7 +5,8 @@
       regressor: {recipe: lhcb-ecal-regressor}     # done first, in OUT/needs/regressor
 
 A needed run must have been trained on the very training events of the run that needs it: with another division of the
-same events, some of those that the new run is judged on would have trained what it learned from.
+same events, some of those that the new run is judged on would have trained what it learned from. The exception is a need of
+events of another kind, which says `own_events: true`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from understudy import storage
 from understudy.files import sha256
-from understudy.recipe import Need, Recipe, read_yaml
+from understudy.recipe import Need, Recipe, is_file, read_yaml
 from understudy.rundir import MANIFEST, RECIPE, read_manifest
 
 SHARED = ("reference", "seed", "events", "noise", "projections", "derived", "select", "split", "hold_out")
@@ -87,9 +88,11 @@ def fulfil(recipe: Recipe, out: Path, do: Do, overwrite: bool = False) -> Recipe
         if need.run is not None or need.recipe is None:
             done[name] = need
             continue
-        theirs, place = alike(Recipe.load(need.recipe), recipe), out / "needs" / name
+        theirs, place = Recipe.load(need.recipe), out / "needs" / name
+        theirs = theirs if need.own_events else alike(theirs, recipe)
         begun = (place / RECIPE).is_file()
-        same = begun and read_yaml(place / RECIPE) == fulfilled_words(theirs, place) and _same_file(place, recipe)
+        same = begun and read_yaml(place / RECIPE) == fulfilled_words(theirs, place)
+        same = same and (need.own_events or _same_file(place, recipe))
         if not (same and _finished(place)):
             do(theirs, place, begun and (same or not overwrite), begun and overwrite and not same)
         done[name] = need.model_copy(update={"run": str(place)})
@@ -111,7 +114,7 @@ def fulfilled_words(theirs: Recipe, place: Path) -> dict[str, Any]:
 def _same_file(place: Path, recipe: Recipe) -> bool:
     """Whether the run in `place` uses the file of events that `recipe` names, as far as either says one."""
     known = _digest(Need(run=str(place)))
-    path = recipe.reference.arguments.get("path") if recipe.reference.kind == "file" else None
+    path = recipe.reference.arguments.get("path") if is_file(recipe.reference) else None
     return known is None or path is None or not Path(path).exists() or known == storage.digest(path)
 
 
@@ -140,6 +143,8 @@ def check_same_events(recipe: Recipe, digest: str) -> None:
     """
     mine = _events(recipe)
     for name, need in recipe.needs.items():
+        if need.own_events:
+            continue
         theirs = _events(Recipe.load(bundle_of(need) / RECIPE))
         if differ := [key for key in mine if mine[key] != theirs[key]]:
             key = differ[0]
@@ -160,7 +165,7 @@ def _events(recipe: Recipe) -> dict[str, Any]:
     keys = ["events", "select", "hold_out", *(["derived"] if recipe.select else [])]
     found = {"split": {**words["split"], "seed": recipe.seed if split.seed is None else split.seed}}
     found |= {key: words[key] for key in keys}
-    simulates = recipe.reference.kind != "file"
+    simulates = not is_file(recipe.reference)
     return found | {"reference": recipe.reference.kind} | ({"simulation": (words["reference"], recipe.seed)} if simulates else {})
 
 

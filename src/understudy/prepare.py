@@ -18,6 +18,7 @@ from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.kinematics import TRUE_ENERGY, true_energy
 from understudy.noise import CellNoise
+from understudy.propagation import Propagation
 from understudy.schema import Array, Block, Schema
 from understudy.transforms.base import Projection
 
@@ -62,6 +63,7 @@ class Preparation:
         noise: electronic noise that is added before the projections, or None.
         invert: at the end the given conditions and the response change places: what the particle was is to be learned from
             what the detector answered. Derived conditions are left out; they are there to be selected on.
+        propagation: replaces tracks by the sum of their images before anything else, or None.
     """
 
     geometry: Calorimeter | None = None
@@ -71,6 +73,7 @@ class Preparation:
     select: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     noise: CellNoise | None = None
     invert: bool = False
+    propagation: Propagation | None = None
 
     def schema(self, schema: Schema) -> Schema:
         """The schema of prepared events, from the reference's own.
@@ -79,6 +82,7 @@ class Preparation:
             KeyError: a condition to keep is unknown.
             ValueError: a derived condition is unknown, or a range is given for what is no condition.
         """
+        schema = schema if self.propagation is None else self.propagation.schema(schema)
         kept = schema.conditions if self.conditions is None else tuple(schema.block(name) for name in self.conditions)
         made = Schema((*kept, *(derived(name, self.geometry)[0] for name in self.derived)), schema.response, schema.aux)
         names = [b.name for b in made.conditions]
@@ -101,6 +105,8 @@ class Preparation:
             ValueError: the response does not fit the geometry, a derived condition is unknown, noise leaves negative
                 energies, or nothing is left.
         """
+        if self.propagation is not None:
+            events = self.propagation(events, sample)
         if self.conditions is not None:
             events = events.select_conditions(self.conditions)
         if self.geometry is not None:

@@ -50,6 +50,8 @@ def produce(
     storage.check_ending(out)
     if events < 1 or chunk < 1:
         raise ValueError(f"a production needs at least one event and one per chunk, not {events} and {chunk}")
+    if getattr(source, "whole", False):  # weights are fitted to all events together
+        chunk = events
     plan = {"source": dict(words or {}), "seed": seed, "chunk": chunk}
     sizes = [min(chunk, events - first) for first in range(0, events, chunk)]
     files = claim(out, {**plan, "events": events}, len(sizes))
@@ -87,8 +89,8 @@ def _watched(source: Any, done: int, progress: Callable[[int], None] | None) -> 
 
 def described(entry: Factory, source: Any) -> dict[str, Any]:
     """A source in plain data: the recipe's words without what does not change the events, and its gun as it is."""
-    words = {k: v for k, v in entry.to_dict().items() if k not in ("processes", "gun")}
     gun = getattr(source, "gun", None)
+    words = {k: v for k, v in entry.to_dict().items() if k not in ("processes", "gun")}
     return {**words, "gun": gun.model_dump(mode="json")} if isinstance(gun, BaseModel) else words
 
 

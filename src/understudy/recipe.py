@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -28,6 +28,7 @@ from pydantic import (
 
 from understudy.inheritance import inherited
 from understudy.noise import NoiseSettings
+from understudy.propagation import Propagate
 from understudy.recipes import shipped
 from understudy.registry import Factory, explain, factory, lookup
 from understudy.symmetry import Augment, Canonicalise
@@ -72,12 +73,14 @@ class Split(_Section):
 class Need(_Section):
     """An earlier run that this one builds on: the directory of a `run`, or the `recipe` of one that is then done first.
 
-    `sha256` pins the content of its bundle.
+    `sha256` pins the content of its bundle. A need with `own_events` was trained on events of another kind (single tracks, say,
+    for a run of whole events) and keeps its own reference; any other one is trained on the very training events of this run.
     """
 
     run: str | None = None
     recipe: str | None = None
     sha256: str | None = None
+    own_events: bool = False
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -95,7 +98,9 @@ class StageRecipe(_Section):
 
     `augment` enlarges its training split by images under the geometry's symmetries; `canonicalise` brings each event to one of
     its images, the same for all of them, and what is generated back. `calibration` corrects what the trained model generates,
-    each entry what the one before has left.
+    each entry what the one before has left. `weights` says how events count that have weights: `signed` as they are; `expected`
+    by the expectation of the weight given response and features, which is not negative (see `understudy.signed`), transforms
+    being fitted with the signed ones in either case; `none`: all events count alike, background and signal, for comparison.
     """
 
     produces: str = "response"
@@ -104,6 +109,7 @@ class StageRecipe(_Section):
     model: ModelEntry
     augment: Augment | None = None
     canonicalise: Canonicalise | None = None
+    weights: Literal["signed", "expected", "none"] = "signed"
     training: TrainingSettings = TrainingSettings()
     calibration: list[CalibrationEntry] = []
 
@@ -138,6 +144,7 @@ class Recipe(_Section):
         needs: earlier runs whose trained stand-ins the models of this one use, by name, each a `run` or the `recipe` of one that
             is done first; pinned by content when it is run. Those that tell the conditions from the response (`invert`)
             say in the report what they read from the stand-in's response.
+        propagate: replace the tracks among the conditions by the sum of the images that a need makes of them.
         split: fractions for training, validation and test.
         hold_out: range per condition of the reference; events inside all of them are tested with and never trained on.
         stages: the models, in order; the last one produces the response.
@@ -160,6 +167,7 @@ class Recipe(_Section):
     select: dict[str, tuple[float, float]] = {}
     invert: bool = False
     needs: dict[str, Annotated[Need, BeforeValidator(_need)]] = {}
+    propagate: Propagate | None = None
     split: Split = Split()
     hold_out: dict[str, tuple[float, float]] = {}
     stages: list[StageRecipe] = Field(min_length=1)
@@ -186,6 +194,15 @@ class Recipe(_Section):
     def _references_have_names_of_their_own(self) -> Self:
         if self.reference.kind in self.alternatives:
             raise ValueError(f"'alternatives' names {self.reference.kind!r}, which is the reference's own kind; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _propagates_by_a_need(self) -> Self:
+        if self.propagate is not None and self.propagate.need not in self.needs:
+            raise ValueError(
+                f"'propagate' uses the need {self.propagate.need!r}, but 'needs' names {', '.join(self.needs) or 'nothing'};"
+                " add it"
+            )
         return self
 
     @field_validator("select", "hold_out")
@@ -260,10 +277,9 @@ class Recipe(_Section):
             changes["reference"] = self.reference_called(reference)
         if data is not None:
             old: Factory = changes.get("reference", self.reference)
-            if reference is not None and old.kind != "file":
+            if reference is not None and not is_file(old):
                 raise ValueError(f"the events come from a file or from {reference}; give --data or --reference, not both")
-            kept = {k: v for k, v in old.arguments.items() if k != "path"} if old.kind == "file" else {}
-            changes["reference"] = factory("references", {"kind": "file", **kept, "path": str(data)})
+            changes["reference"] = _with_file(old, str(data))
         if card is not None or particle is not None:
             if data is not None or reference is not None:
                 raise ValueError("the events come from a file, from a named reference or from a card; give one of the three")
@@ -284,6 +300,18 @@ class Recipe(_Section):
         if name not in known:
             raise ValueError(f"recipe {self.name} has no reference {name!r}; it has {', '.join(known)}")
         return known[name]
+
+
+def is_file(reference: Factory) -> bool:
+    """Whether a reference's events come from a file; others simulate them."""
+    return reference.kind in ("file", "table")
+
+
+def _with_file(old: Factory, path: str) -> Factory:
+    """A reference that reads `path`, as `old` reads its file where it does."""
+    kind = old.kind if is_file(old) else "file"
+    kept = {k: v for k, v in old.arguments.items() if k != "path"} if is_file(old) else {}
+    return factory("references", {"kind": kind, **kept, "path": path})
 
 
 def read_yaml(name: str | Path) -> Any:

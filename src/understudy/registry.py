@@ -33,6 +33,7 @@ _PACKAGES = {
     "penalties": "models.penalties",
     "views": "models.views",
     "auxiliaries": "models.auxiliaries",
+    "noise_sources": "models.noise_sources",
     "analyses": "validation.analyses",
 }
 """Rooms whose modules live in a package of another name."""

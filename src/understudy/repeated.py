@@ -14,7 +14,7 @@ import numpy as np
 
 from understudy import seeds
 from understudy.events import Events
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.schema import Schema
 from understudy.simulator import Conditions, Simulator
 from understudy.splits import Data
@@ -107,9 +107,9 @@ def askable(recipe: Recipe, data: Data) -> Prepared | None:
 
 def _simulating(recipe: Recipe, data: Data) -> Any:
     """The built reference that answers any condition; None where the recipe has only a file."""
-    name = recipe.validation.variety.reference
-    entry = recipe.reference if name is None else recipe.reference_called(name)
-    if entry.kind == "file":
+    name, tested = recipe.validation.variety.reference, recipe.validation.reference
+    entry = recipe.reference if (name or tested) is None else recipe.reference_called(name or tested)  # type: ignore[arg-type]
+    if is_file(entry):
         if name is not None:
             raise ValueError(f"the variety study asks reference {name!r}, which is a file and cannot simulate; name another")
         return None

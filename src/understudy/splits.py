@@ -23,9 +23,10 @@ from understudy.geometry import Calorimeter
 from understudy.needs import check_same_events, simulated_before
 from understudy.plausible import check_plausible, check_projected
 from understudy.prepare import Preparation
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.rundir import RunDirectory
 from understudy.schema import Array
+from understudy.tested import other_reference, test_events
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Data:
         name: what the reference is called.
         digest: sha256 of the file of reference events.
         held_out: which test events lie inside the region that is never trained on, `(len(test),)`; None without one.
+        tested_with: the reference of the test events, where it is another one (`tested.py`).
     """
 
     train: Events
@@ -53,6 +55,12 @@ class Data:
     name: str
     digest: str
     held_out: Array | None = None
+    tested_with: str | None = None
+
+    def unweighted(self) -> Data:
+        """The same with training and validation events that all count alike."""
+        train, validation = (replace(events, weights=None) for events in (self.train, self.validation))
+        return replace(self, train=train, validation=validation)
 
     @property
     def response_geometry(self) -> Calorimeter | None:
@@ -72,8 +80,9 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     schema, needs = preparation.schema(reference.schema), load_needs(recipe)
     check_hold_out(recipe.hold_out, reference.schema)
     check_stages(recipe, schema, geometry, needs)
+    other = other_reference(recipe, preparation, schema)
     regressors(needs, geometry, schema)
-    simulates = recipe.reference.kind != "file"
+    simulates = not is_file(recipe.reference)
     events, digest = (simulated if simulates else from_file)(recipe, reference, place, console)
     with console.step(f"Preparing {len(events):,} events"):
         prepared = preparation(mark(events, recipe.hold_out), reference.geometry)
@@ -88,10 +97,24 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
     place.use_data(name, digest)
     check_same_events(recipe, digest)
+    if other is not None:
+        parts = replace(parts, test=test_events(recipe, other, preparation, len(parts.test), place, console))
+        reference, simulates = other, hasattr(other, "simulator")
     floor = None  # where no new events can be drawn, the comparison halves the test split: training events are no fair floor
     if simulates and not recipe.invert:  # for what is learned from the response, new events would have new conditions
         floor = preparation(floor_events(recipe, reference, parts.test, place, console), reference.geometry, "floor")
-    return Data(parts.train, parts.validation, parts.test, floor, preparation, geometry, name, digest, parts.held_out)
+    return Data(
+        parts.train,
+        parts.validation,
+        parts.test,
+        floor,
+        preparation,
+        geometry,
+        name,
+        digest,
+        parts.held_out,
+        recipe.validation.reference,
+    )
 
 
 def from_file(recipe: Recipe, reference: Any, place: RunDirectory, console: Console) -> tuple[Events, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy import geometry as geometries
 from understudy import seeds, storage
+from understudy.asked import at, is_class, said
 from understudy.build import build_geometry, build_preparation, validation_settings
 from understudy.console import Console
 from understudy.deployment.bundle import load_bundle, read_asked, read_trained, write_bundle
@@ -19,7 +20,7 @@ from understudy.files import make_directory
 from understudy.geometry import Calorimeter
 from understudy.journey import resolve, train, with_needs
 from understudy.production import described, produce, with_energies
-from understudy.recipe import Recipe
+from understudy.recipe import Recipe, is_file
 from understudy.registry import Factory
 from understudy.rundir import RunDirectory, read_manifest
 from understudy.sampling import sample_to_file
@@ -82,11 +83,11 @@ def simulating_entry(recipe: Recipe, name: str | None = None) -> Factory:
     """The recipe's reference called `name`, or the first that simulates."""
     if name is not None:
         chosen = recipe.reference_called(name)
-        if chosen.kind == "file":
+        if is_file(chosen):
             raise ValueError(f"reference {name!r} of {recipe.name} is a file and cannot simulate")
         return chosen
     for entry in (recipe.reference, *recipe.alternatives.values()):
-        if entry.kind != "file":
+        if not is_file(entry):
             return entry
     raise ValueError(f"recipe {recipe.name} knows no simulator: its reference is a file and it has no alternatives")
 
@@ -137,11 +138,15 @@ def sample_bundle(
     seed: int = 1,
     chunk: int = 5000,
     workers: int = 1,
+    fixed: Sequence[str] = (),
     console: Console,
 ) -> tuple[Path, int]:
-    """Generate events with a bundle into a file; returns it and the number of events outside the trained domain."""
+    """Generate events with a bundle into a file; returns it and the number of events outside the trained domain.
+
+    Conditions come from a file, or are `fixed` in words (`label=3`), or are drawn by the recipe's gun.
+    """
     storage.check_ending(out)
-    asked = _asked(bundle, conditions, events, seed)
+    asked = _asked(bundle, conditions, events, seed, fixed)
     with console.step(f"Sampling {len(asked):,} events") as step:
         sample_to_file(
             bundle, asked, out, seed=seed, chunk=chunk, workers=workers, progress=lambda done: step.advance(done, len(asked))
@@ -150,9 +155,14 @@ def sample_bundle(
         return out, sum(int(part.aux["out_of_domain"].sum()) for part in file.chunks())
 
 
-def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int) -> Events:
-    """The conditions to answer: rows of a file, or drawn by the recipe's particle gun."""
+def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int, fixed: Sequence[str] = ()) -> Events:
+    """The conditions to answer: rows of a file, said in words, all classes in turn, or drawn by the recipe's particle gun."""
     surrogate = load_bundle(bundle)
+    only_classes = all(is_class(b, surrogate.domain) for b in surrogate.schema.given)
+    if fixed and (conditions is not None or events is None):
+        raise ValueError("--at says the conditions: give the number of events with -n, and no file of conditions")
+    if events is not None and conditions is None and (fixed or only_classes):
+        return at(said(fixed, surrogate.schema), events, surrogate.schema, surrogate.domain)
     names = [b.name for b in surrogate.schema.given]
     images = [b.name for b in surrogate.schema.given if b.kind == "image"]
     if conditions is not None:
@@ -171,9 +181,7 @@ def _asked(bundle: Path, conditions: Path | None, events: int | None, seed: int)
     folder = bundle / "bundle" if (bundle / "bundle" / "recipe.yaml").is_file() else bundle
     gun = getattr(simulating_reference(Recipe.load(folder / "recipe.yaml")), "gun", None)
     if gun is None:
-        raise ValueError(
-            "this reference makes whole events and has no particle gun: give the events to read with --conditions FILE"
-        )
+        raise ValueError("this reference makes whole events and has no gun: give the events to read with --conditions FILE")
     drawn = gun.draw(events, seeds.generator(seed, "conditions"))
     schema = replace(surrogate.schema, conditions=surrogate.schema.given)
     return Events(schema, {name: drawn[name] for name in names})

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.canonical import CanonicalFrame
-from understudy.conditions import answered, condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged, together
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
@@ -203,7 +203,7 @@ class Surrogate(nn.Module):
             conditions: arrays by block name, physical units; all given conditions of the schema. A derived condition
                 (the cells' energy sum, say) may be given too and is then used instead of drawn.
             generator: source of the noise.
-            chunk: events per forward pass; the result does not depend on it.
+            chunk: events per forward pass, at most; the result does not depend on it.
 
         Returns:
             Events with the response, its mask where the stand-in has learned what is detected, and, as
@@ -215,6 +215,7 @@ class Surrogate(nn.Module):
         noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
         packed = np.empty((len(events), self.schema.response_width), np.float32)
+        chunk = together(self.schema.response_width, chunk)
         detected = None if self.detection is None else np.empty(len(events), bool)
         was_training = self.training
         self.eval()

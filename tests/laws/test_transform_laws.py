@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from understudy import registry
 from understudy.geometry import builtin
+from understudy.hcal_geometry import pixel_caps
+from understudy.references.rich import RichSimulator, TrackGun
 from understudy.schema import Block, Schema
 from understudy.transforms.base import Chain, Transform
 
@@ -70,6 +72,23 @@ def momenta(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return x, conditions_of(x)
 
 
+def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Log-likelihood differences of either sign."""
+    x = 20 * torch.randn(n, 6, generator=generator)
+    return x, conditions_of(x)
+
+
+RICH = RichSimulator().schema
+
+
+def ring_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """DLLs of tracks in the RICH."""
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    made = RichSimulator().simulate(TrackGun().draw(n, rng), rng)
+    known = {name: torch.tensor(np.asarray(values, np.float32)) for name, values in made.conditions.items()}
+    return torch.tensor(made["dll"]), known
+
+
 def relative(x: Tensor, rtol: float = 1e-5) -> Tensor:
     return rtol * x.abs()
 
@@ -98,8 +117,30 @@ def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return torch.stack([2 * pt, direction], 1), {"incident_energy": pt, "total_energy": direction}
 
 
+def single_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Images with energy in the 3 x 3 inner cells around a track, and in none else."""
+    column = torch.randint(20, 44, (n,), generator=generator)
+    row = torch.where(torch.rand(n, generator=generator) < 0.5, 16, 34) + torch.randint(0, 3, (n,), generator=generator)
+    image = torch.zeros(n, 52, 64)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            image[torch.arange(n), row + dy, column + dx] = 24 + 1000 * torch.rand(n, generator=generator)
+    place = torch.stack([column - 31.5, row - 25.5], 1) + 0.9 * (torch.rand(n, 2, generator=generator) - 0.5)
+    return image.flatten(1), {"position": 131.3 * place, "et": image.sum((1, 2))}
+
+
+PIONS = Schema((Block("position", "mm", shape=(2,)), Block("et", "MeV")), (Block("cells", "MeV", shape=(3328,), minimum=0.0),))
 TRACKS = Schema((Block("incident_energy"), Block("total_energy")), (Block("smeared"), Block("passed")))
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
+
+
+def images(generator: torch.Generator, n: int = 24) -> Sample:
+    """Images of the LHCb HCAL: empty pixels, some at the threshold of 24 MeV, others up to the cap; a quarter where cells are split."""
+    largest = torch.tensor(pixel_caps()).flatten()
+    x = largest * 255 ** -torch.rand(n, len(largest), generator=generator)
+    x = torch.where(torch.rand(x.shape, generator=generator) < 0.8, 0.0, x)
+    x[:, ::500], x[:, 1::500] = largest[::500], largest[1::500] / 255
+    return x, conditions_of(x)
 
 
 @dataclass(frozen=True)
@@ -142,6 +183,7 @@ KNOWN = (
     Example("log", {"shift": 0.0}, all_positive),
     Example("logit", {}, fractions, lambda x: relative(x, 3e-6) + 1e-12),
     Example("logit", {"alpha": 1e-3}, fractions, lambda x: relative(x, 3e-6) + 1e-9, export=False),
+    Example("pixels", {}, fractions, lambda x: 1e-7 + 0 * x),
     Example("box-cox", {}),
     Example("box-cox", {"shift": 1e-2, "per": "component"}, export=False),
     Example("box-cox", {"power": 0.0}),
@@ -181,7 +223,14 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
+    Example("hcal-window", {"reach": 2}, single_tracks, schema=PIONS, exact_weights=False),
     Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
+    Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
+    Example("hcal-scale", {"form": "log"}, images, events=24),
+    Example("hcal-scale", {"form": "linear"}, images, events=24, export=False),
+    Example("hcal-scale", {"form": "power"}, images, events=24, export=False),
+    Example("quantile", {}, likelihoods, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), True, MOVING, False),
+    Example("quantile", {"knots": 8}, showers, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), exact_weights=False, export=False),
     Example("layer-fractions", {"by": "total_energy"}, showers, lambda x: 1e-6 * x.sum(1, keepdim=True), export=False),
 )
 

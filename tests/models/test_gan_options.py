@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from understudy.models.base import Batch, Optimiser
+from understudy.models.discrimination import exchanged
 from understudy.models.gan import GAN
+from understudy.registry import factory
 from understudy.training.loop import TrainingInterrupted, TrainingSettings, train
 from understudy.training.players import line_up
 
@@ -206,3 +209,79 @@ def test_a_residual_generator_needs_noise_as_long_as_the_response_and_none_of_it
         residual(noise=2)
     with pytest.raises(ValueError, match="without noise of its own; choose another network"):
         residual(network="rectified")
+
+
+class TestWhatAnyCriticMayBeGiven:
+    """The components of `models.discrimination`, as options of a GAN."""
+
+    def gan(self, **words):
+        dense = {"kind": "dense", "layers": 2, "width": 8}
+        spec = {"kind": "gan", "generator": dense, "critic": dense, "noise": 2, "penalty": None, **words}
+        return factory("models", spec)(feature_size=1, response_size=3, rng=torch.Generator().manual_seed(0))
+
+    def batch(self, n=8):
+        g = torch.Generator().manual_seed(1)
+        return Batch(torch.randn(n, 3, generator=g), torch.randn(n, 1, generator=g))
+
+    def test_both_sides_have_steps_and_rates_of_their_own(self):
+        turns = self.gan(critic_steps=2, generator_steps=3, generator_optimiser={"lr": 1e-5}).turns()
+        assert [(t.name, t.repeats) for t in turns] == [("critic", 2), ("generator", 3)]
+        assert turns[1].optimiser.lr == 1e-5 != turns[0].optimiser.lr
+
+    def test_spectral_normalisation_gives_every_layer_the_largest_singular_value_1(self):
+        model = self.gan(spectral=True)
+        for _ in range(30):  # the power iteration goes on in every pass
+            model.critic_loss(self.batch(), torch.Generator().manual_seed(2))
+        layers = [m for m in model.critic.modules() if isinstance(m, torch.nn.Linear)]
+        assert len(layers) == 3
+        for layer in layers:
+            assert float(torch.linalg.svdvals(layer.weight.detach())[0]) == pytest.approx(1, abs=1e-3)
+        again = self.gan(spectral=True)
+        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), self.gan(spectral=True).parameters(), strict=True))
+
+    def test_random_labels_exchange_some_pairs(self):
+        real, generated = torch.arange(1000.0), -torch.arange(1000.0) - 1
+        first, second = exchanged(real, generated, 0.1, torch.Generator().manual_seed(3))
+        changed = first < 0
+        assert 60 < int(changed.sum()) < 140
+        assert torch.equal(first[changed], generated[changed])
+        assert torch.equal(second[changed], real[changed])
+        assert torch.equal(first[~changed], real[~changed])
+        assert torch.isfinite(self.gan(random_labels=0.1).critic_loss(self.batch(), torch.Generator().manual_seed(3)))
+
+    def test_feature_matching_takes_the_place_of_the_game(self):
+        model, b = self.gan(feature_matching=2.0), self.batch()
+        noise = torch.randn(8, 2, generator=torch.Generator().manual_seed(4))
+        body = model.critic.layers[:4]
+        f, g = (body(torch.cat([x, b.conditions], 1)) for x in (b.response, model.sample(noise, b.conditions)))
+        expected = 2.0 * (f.mean(0) - g.mean(0)).square().sum()
+        torch.testing.assert_close(model.generator_loss(b, torch.Generator().manual_seed(4)), expected)
+
+    def test_one_sided_label_smoothing_against_its_definition(self):
+        real, fake = torch.linspace(-2, 3, 6), torch.linspace(-3, 1, 6)
+        d, e = torch.sigmoid(real), torch.sigmoid(fake)
+        expected = -(0.9 * d.log() + 0.1 * (1 - d).log() + (1 - e).log()).mean()
+        smooth = factory("objectives", {"kind": "vanilla", "real_label": 0.9})()
+        torch.testing.assert_close(smooth.critic(real, fake, None), expected)
+        best = math.log(0.9 / 0.1)  # where the critic of real events alone stops
+        at = torch.tensor(best, requires_grad=True)
+        smooth.critic(at[None], torch.tensor([-50.0]), None).backward()
+        assert float(at.grad) == pytest.approx(0, abs=1e-6)
+
+    def test_least_squares_against_its_definition(self):
+        real, fake = torch.linspace(-2, 3, 6), torch.linspace(-3, 1, 6)
+        squares = factory("objectives", "least-squares")()
+        torch.testing.assert_close(squares.critic(real, fake, None), 0.5 * ((real - 1) ** 2).mean() + 0.5 * (fake**2).mean())
+        torch.testing.assert_close(squares.generator(fake, None), 0.5 * ((fake - 1) ** 2).mean())
+
+    def test_a_critic_with_minibatch_discrimination_judges_real_and_generated_events_apart(self):
+        model, b = self.gan(critic={"kind": "minibatch", "network": {"kind": "dense", "width": 8}}), self.batch()
+        loss = model.critic_loss(b, torch.Generator().manual_seed(5))
+        noise = torch.randn(8, 2, generator=torch.Generator().manual_seed(5))
+        made = model.sample(noise, b.conditions)
+        expected = (model.score(made, b.conditions) - model.score(b.response, b.conditions)).mean()
+        torch.testing.assert_close(loss, expected)
+
+    def test_a_penalty_on_a_critic_that_looks_at_its_batch_is_refused(self):
+        with pytest.raises(ValueError, match="a penalty holds for each event by itself, but this critic looks at the whole"):
+            self.gan(critic={"kind": "minibatch"}, penalty="gradient")

@@ -59,7 +59,7 @@ def test_a_folder(tmp_path, suffix):
     refused(path, error=(IsADirectoryError, ValueError))
 
 
-@pytest.mark.parametrize("name", ["events.root", "events", "events.h5.txt"])
+@pytest.mark.parametrize("name", ["events.dat", "events", "events.h5.txt"])
 def test_an_unknown_ending(tmp_path, name):
     for call in (storage.read, lambda p: storage.write(p, made()), storage.check_ending):
         with pytest.raises(ValueError, match=r"is no file format for events; use \.h5, \.hdf5, \.npz"):

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from understudy import seeds
 from understudy.build import build_surrogate
+from understudy.conditions import together
 from understudy.deployment.card import card
 from understudy.deployment.export import Graph
 from understudy.deployment.parity import check_parity
+from understudy.deployment.pipeline import Pipeline, export_pipeline
 from understudy.deployment.runtime import OnnxSurrogate, Session
 from understudy.domain import Domain
 from understudy.events import Events
@@ -76,6 +78,8 @@ def write_bundle(
         save_weights(surrogate, partial / WEIGHTS)
         write_text(partial / "recipe.yaml", recipe.to_yaml())
         write_json(partial / "metrics.json", dict(metrics or {}))
+        if recipe.propagate is not None:
+            export_pipeline(Pipeline(load_needs(recipe)[recipe.propagate.need], surrogate), partial)
         for name, need in recipe.needs.items():
             shutil.copytree(bundle_of(need), partial / NEEDS / name)
         write_text(partial / "card.md", card(recipe, surrogate, metrics, parity))
@@ -98,9 +102,13 @@ def write_bundle(
 
 
 def compared(events: Events) -> Events:
-    """The given conditions of `COMPARED` events, evenly spaced; of fewer ones again and again, with other noise."""
+    """The given conditions of `COMPARED` events, evenly spaced; of fewer ones again and again, with other noise.
+
+    Where responses are wide there are fewer: all of them pass through the networks at once.
+    """
     names = [b.name for b in events.schema.given]
-    rows = np.linspace(0, len(events) - 1, COMPARED).round().astype(int) if len(events) > COMPARED else np.arange(COMPARED)
+    n = together(events.schema.response_width, COMPARED)
+    rows = np.linspace(0, len(events) - 1, n).round().astype(int) if len(events) > n else np.arange(n)
     return Events(Schema(events.schema.given), {name: events.conditions[name][rows % len(events)] for name in names})
 
 

@@ -30,6 +30,8 @@ DRAWN_STEP = 5e-5
 """Relative rounding of a condition that a stage before has drawn, from features that may be far outside."""
 DIRECTIONS = 8
 """Times that numbers are moved at random, which tells how far rounding moves what calibrations make of them."""
+WAYS = 3
+"""Times that the noise of a steep model is moved at random."""
 DEVIATIONS = 5.0
 """So many standard deviations of that are allowed: some ten million numbers are compared."""
 LEFT_OUT = 0.002
@@ -156,11 +158,22 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
             moved.append(surrogate.before_projections((1.0 + sign * NOISE_STEP) * noise, conditions))
             other = {k: v if k in conditions else (1.0 + sign * DRAWN_STEP) * v for k, v in known.items()}
             moved.append(stage.before_projections(rest, other))
+    elif any(getattr(module, "steep", False) for module in stage.model.modules()):
+        moved += [surrogate.before_projections(way, conditions) for way in _shaken_noise(noise, allowed)]
     farthest = torch.stack([(values - here).abs() for values in moved]).amax(0)
     if len(stage.calibrations):
         farthest = torch.maximum(farthest, _shaken(stage, drawn, step, features, seen, element))
     found: Array = farthest.numpy()
     return found
+
+
+def _shaken_noise(noise: Tensor, step: float) -> list[Tensor]:
+    """The noise moved by a part `step`, each number up or down at random: for models that say that they are `steep`.
+
+    Rounding inside them moves a sample as noise does that is a little larger or smaller, and moves other numbers with it.
+    """
+    rng = torch.Generator().manual_seed(0)
+    return [noise * (1.0 + step * _signs(noise, rng)) for _ in range(WAYS)]
 
 
 def _shaken(stage: Stage, drawn: Tensor, step: Tensor, features: Tensor, seen: Tensors, element: Tensor | None) -> Tensor:

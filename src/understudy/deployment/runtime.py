@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from understudy.conditions import answered, condition_blocks, flagged
+from understudy.conditions import answered, condition_blocks, flagged, together
 from understudy.domain import Domain
 from understudy.events import Events
 from understudy.geometry import Calorimeter
@@ -94,7 +94,7 @@ class OnnxSurrogate:
             conditions: arrays by block name, physical units; all given conditions of the schema. Derived conditions (the
                 cells' energy sum, say) may be given too, all of them, and are then used instead of drawn.
             generator: source of the noise.
-            chunk: events per run of the graph; the result does not depend on it beyond rounding.
+            chunk: events per run of the graph, at most; the result does not depend on it beyond rounding.
 
         Returns:
             Events with the response, its mask where the graph tells it, and a flag per event, `aux["out_of_domain"]`.
@@ -107,6 +107,7 @@ class OnnxSurrogate:
         (start, stop), session = self._graph_for(frozenset(events.conditions))
         noise = generator.standard_normal((len(events), self.noise_size), dtype=np.float32)
         packed = np.empty((len(events), self.schema.response_width), np.float32)
+        chunk = together(self.schema.response_width, chunk)
         detected = np.ones(len(events), bool) if session.detects else None
         for first in range(0, len(events), chunk):
             rows = slice(first, first + chunk)

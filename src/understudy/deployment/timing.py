@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from understudy.threads import threads
 from understudy.versions import hardware
 
 BATCHES = (1, 100, 10_000)
+LONGEST = 5.0
+"""Seconds that one call may take; of a batch that would take longer only a part is timed, and that is said."""
 
 
 def measure_timing(
@@ -31,12 +33,17 @@ def measure_timing(
         budget_s: seconds spent on each engine and batch size.
 
     Returns:
-        `{"hardware", "threads", "torch": {batch: ms}, "onnx": {batch: ms}}`, milliseconds per event.
+        `{"hardware", "threads", "torch": {batch: ms}, "onnx": {batch: ms}}`, milliseconds per event; and
+        `{"timed": {batch: events}}` of batches of which only so many events were timed, since the whole would take too long.
     """
     session = Session(graph, threads=1)
     engines: dict[str, dict[str, float]] = {"torch": {}, "onnx": {}}
+    timed: dict[str, int] = {}
     with threads(1):
-        for batch in batches:
+        for wanted in batches:
+            batch = affordable(wanted, [times for times in engines.values() if times])
+            if batch < wanted:
+                timed[str(wanted)] = batch
             rows = np.arange(batch) % len(next(iter(conditions.values())))
             given = {b.name: np.asarray(conditions[b.name])[rows] for b in surrogate.schema.given}
             calls = {
@@ -44,8 +51,14 @@ def measure_timing(
                 "onnx": _onnx_call(session, surrogate.noise_size, given, batch),
             }
             for name, seconds in _medians(calls, budget_s).items():
-                engines[name][str(batch)] = 1e3 * seconds / batch
-    return {"hardware": hardware(), "threads": 1, **engines}
+                engines[name][str(wanted)] = 1e3 * seconds / batch
+    return {"hardware": hardware(), "threads": 1, **engines, **({"timed": timed} if timed else {})}
+
+
+def affordable(batch: int, known: Sequence[Mapping[str, float]]) -> int:
+    """As much of a batch as one call takes `LONGEST` seconds for, by the slowest engine's last time [ms per event]."""
+    slowest = max((list(times.values())[-1] for times in known), default=0.0)
+    return batch if batch * slowest <= 1e3 * LONGEST else max(1, int(1e3 * LONGEST / slowest))
 
 
 def _torch_call(surrogate: Surrogate, given: Mapping[str, Any], batch: int) -> Callable[[], Any]:

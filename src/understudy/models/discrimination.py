@@ -45,7 +45,9 @@ def exchanged(real: Tensor, generated: Tensor, part: float, generator: torch.Gen
 
 
 def critic_loss(objective: Objective, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
-    """The objective's loss of the critic for scores `(n,)` or `(n, patches)`."""
+    """The objective's loss of the critic for scores `(n,)` or `(n, patches)`, or vectors where it compares pairs."""
+    if objective.pairs:
+        return objective.critic(real, generated, weights)
     return objective.critic(_flat(real), _flat(generated), _repeated(real, weights))
 
 

@@ -26,6 +26,7 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.transforms import ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
 
 from understudy.models.base import Batch, Model, Optimiser, Turn, weighted_mean
+from understudy.models.likelihood import floored
 from understudy.models.rational_quadratic import Spline
 from understudy.registry import Given, register
 
@@ -46,7 +47,7 @@ class Flow(Model):
         bound: where a spline's linear tails begin, in standard deviations.
         hidden: widths of the hidden layers of each transform's network.
         activation: after each hidden layer.
-        optimiser: of the likelihood fit. Signed weights count with their sign.
+        optimiser: of the likelihood fit. Signed weights count with their sign (`likelihood.floored`).
         rng: draws the initial weights; torch's own generator if None.
     """
 
@@ -97,7 +98,8 @@ class Flow(Model):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood per number of the response."""
-        return -weighted_mean(self.log_prob(batch.response, batch.conditions), batch.weights) / self.noise_size
+        found = floored(self.log_prob(batch.response, batch.conditions), batch.response, batch.weights)
+        return -weighted_mean(found, batch.weights) / self.noise_size
 
     def log_prob(self, response: Tensor, conditions: Tensor) -> Tensor:
         """$\\log p(x \\mid c)$, `(n,)`."""

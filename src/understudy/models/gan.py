@@ -27,6 +27,7 @@ from understudy.models.discrimination import (
     mean_features_apart,
     normalise_spectrally,
 )
+from understudy.models.noise_sources.base import NoiseSource
 from understudy.models.objectives.base import Objective
 from understudy.models.one_step import check_residual
 from understudy.models.penalties.base import Penalty
@@ -56,8 +57,8 @@ class GAN(Model):
         view: what the critic sees of a response besides the response itself, or None.
         critic_features: whether the critic sees the encoded conditions; without them a view must tell it what was asked for.
         auxiliaries: further terms of the generator's loss.
-        noise: length of the noise vector $z$.
-        noise_width: standard deviation of the noise that the generator is given; a wider one reaches farther into tails.
+        noise: length of the noise vector $z$, where it is standard normal.
+        noise_source: where the noise comes from instead: the training images themselves, or a Gaussian of another width.
         residual: the generator's network gives what is added to the noise, which must be as long as the response.
         critic_steps: turns of the critic in a round, each with a fresh batch.
         generator_steps: turns of the generator in a round.
@@ -94,7 +95,7 @@ class GAN(Model):
         critic_features: bool = True,
         auxiliaries: Annotated[Sequence[Spec], Part("auxiliaries")] = (),
         noise: PositiveInt = 100,
-        noise_width: PositiveFloat = 1.0,
+        noise_source: Annotated[Spec | None, Part("noise_sources")] = None,
         residual: bool = False,
         critic_steps: PositiveInt = 5,
         generator_steps: PositiveInt = 1,
@@ -114,9 +115,14 @@ class GAN(Model):
         needs: Given[Mapping[str, Any] | None] = None,
     ) -> None:
         super().__init__()
+        image = image_shape(schema)
+        self.noise_source: NoiseSource | None = None
+        if noise_source is not None:
+            self.noise_source = factory("noise_sources", noise_source, "noise_source")(feature_size=feature_size, image=image)
+            noise = self.noise_source.size
         if residual:
             check_residual(noise, response_size)
-        self.residual, self.noise_width = residual, noise_width
+        self.residual = residual
         self.critic_steps, self.generator_steps = critic_steps, generator_steps
         self.feature_matching, self.random_labels = feature_matching, random_labels
         self.critic_features = critic_features
@@ -126,6 +132,11 @@ class GAN(Model):
         self.generator_optimiser = generator_optimiser
         self.critic_optimiser = critic_optimiser
         self.objective: Objective = factory("objectives", objective, "objective")()
+        if self.objective.pairs and (feature_matching is not None or random_labels):
+            raise ValueError(
+                "an objective that compares pairs of events knows neither labels nor feature matching; leave 'random_labels' and"
+                " 'feature_matching' out, or choose another objective"
+            )
         self.penalty: Penalty | None = None if penalty is None else factory("penalties", penalty, "penalty")()
         known: dict[str, Any] = {
             "feature_size": feature_size,
@@ -143,7 +154,7 @@ class GAN(Model):
             "rng": rng,
             "geometry": geometry,
         }
-        given |= {"labels": (noise, noise + feature_size), "image": image_shape(schema)}
+        given |= {"labels": (noise, noise + feature_size), "image": image}
         self.generator: nn.Module = factory("networks", generator, "generator")(**given)
         self.noise_size = noise + int(getattr(self.generator, "own_noise", 0))
         self.response_size = response_size
@@ -153,7 +164,7 @@ class GAN(Model):
             raise ValueError("warm_up needs a generator that has a likelihood; choose the network 'rectified', or leave it out")
         seen = response_size + (self.view.extra(response_size) if self.view is not None else 0)
         told = feature_size if critic_features else 0
-        given |= {"inputs": seen + told, "outputs": 1, "labels": (seen, seen + told), "noise": 0}
+        given |= {"inputs": seen + told, "outputs": self.objective.outputs, "labels": (seen, seen + told), "noise": 0}
         self.critic: nn.Module = factory("networks", critic, "critic")(**given)
         check_penalty(self.penalty, self.critic)
         self.apart = looks_at_the_batch(self.critic)
@@ -170,6 +181,8 @@ class GAN(Model):
         """Let a generator that can begin near the average response do so, and fit the view."""
         if isinstance(self.generator, Rectified):
             self.generator.start(response)
+        if self.noise_source is not None:
+            self.noise_source.fit(response, conditions, weights)
         if self.view is not None:
             self.view.fit(Batch(response, conditions, weights, None, given))
 
@@ -195,24 +208,30 @@ class GAN(Model):
         )
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """$G(z, c)$, `(n, d)`."""
-        wide = noise if self.noise_width == 1 else self.noise_width * noise
-        made: Tensor = self.generator(torch.cat([wide, conditions], dim=1))
-        return wide + made if self.residual else made
+        """$G(z, c)$, `(n, d)`, of standard normal noise `(n, noise_size)`, which a noise source makes its own of."""
+        if self.noise_source is not None:
+            own = noise[:, self.noise_source.size :]
+            noise = torch.cat([self.noise_source(noise[:, : self.noise_source.size], conditions), own], dim=1)
+        return self.made(noise, conditions)
+
+    def made(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """$G(z, c)$, `(n, d)`, of the noise that the generator takes."""
+        made: Tensor = self.generator(torch.cat([noise, conditions], dim=1))
+        return noise + made if self.residual else made
 
     def seen(self, response: Tensor, batch: Batch) -> Tensor:
         """What the critic sees of responses `(n, d)` at the conditions of `batch`: their view, `(n, D)`."""
         return response if self.view is None else self.view(response, batch)
 
     def score(self, seen: Tensor, conditions: Tensor) -> Tensor:
-        """$D(v, c)$, `(n,)`, of views `(n, D)`; `(n, patches)` where the critic judges patches."""
+        """$D(v, c)$, `(n,)`, of views `(n, D)`; `(n, k)` where the critic judges patches, or the objective asks for vectors."""
         scores: Tensor = self.critic(torch.cat([seen, conditions], dim=1) if self.critic_features else seen)
         return scores.squeeze(1)
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the critic plus the penalty."""
         with torch.no_grad():
-            generated = self.seen(self.sample(self._noise(batch, generator), batch.conditions), batch)
+            generated = self.seen(self.made(self._noise(batch, generator), batch.conditions), batch)
             real = self.seen(batch.response, batch)
         if self.apart:
             real_scores, generated_scores = self.score(real, batch.conditions), self.score(generated, batch.conditions)
@@ -222,13 +241,14 @@ class GAN(Model):
         real_scores, generated_scores = exchanged(real_scores, generated_scores, self.random_labels, generator)
         loss = critic_loss(self.objective, real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(lambda v: _mean(self.score(v, batch.conditions)), real, generated, generator)
+            made = generated_scores.detach()
+            loss = loss + self.penalty(lambda v: self._witness(self.score(v, batch.conditions), made), real, generated, generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
-            generated = self.sample(self._noise(batch, generator), batch.conditions)
+            generated = self.made(self._noise(batch, generator), batch.conditions)
             loss = self.game(self.seen(generated, batch), batch)
         for term in self.auxiliaries:
             loss = loss + term.weight * term(generated, batch, generator)
@@ -238,6 +258,10 @@ class GAN(Model):
 
     def game(self, seen: Tensor, batch: Batch) -> Tensor:
         """What the generator gets from the critic for views `(n, D)`: the objective's loss, or the distance of mean features."""
+        if self.objective.pairs:
+            with torch.no_grad():
+                real = self.score(self.seen(batch.response, batch), batch.conditions)
+            return self.objective.against(real, self.score(seen, batch.conditions), batch.weights)
         if self.feature_matching is None:
             return generator_loss(self.objective, self.score(seen, batch.conditions), batch.weights)
         with hidden(self.critic) as features:
@@ -251,15 +275,21 @@ class GAN(Model):
         found: Tensor = self.generator.log_likelihood(batch.response, latent, batch.conditions)  # type: ignore[operator]
         return -weighted_mean(found, batch.weights) / self.response_size
 
+    def _witness(self, scores: Tensor, generated: Tensor) -> Tensor:
+        """What the penalty takes the gradient of, `(n,)`: the mean over patches, or what the objective makes of vectors."""
+        if self.objective.pairs:
+            return self.objective.witness(scores, generated)
+        return scores if scores.ndim == 1 else scores.mean(1)
+
     def _clip(self) -> None:
         with torch.no_grad():
             for p in self.critic.parameters():
                 p.clamp_(-self.clip_weights, self.clip_weights)  # type: ignore[operator]
 
     def _noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        conditions = batch.conditions
-        return torch.randn((len(batch), self.noise_size), generator=generator, device=conditions.device, dtype=conditions.dtype)
-
-
-def _mean(scores: Tensor) -> Tensor:
-    return scores if scores.ndim == 1 else scores.mean(1)
+        conditions, taken = batch.conditions, 0 if self.noise_source is None else self.noise_source.size
+        size = (len(batch), self.noise_size - taken)
+        normal = torch.randn(size, generator=generator, device=conditions.device, dtype=conditions.dtype)
+        if self.noise_source is None:
+            return normal
+        return torch.cat([self.noise_source.of_batch(batch, generator).to(normal.dtype), normal], dim=1)

@@ -22,6 +22,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, last_map, weighted_mean
+from understudy.models.likelihood import floored
 from understudy.models.rational_quadratic import Spline
 from understudy.registry import Given, Part, factory, register
 
@@ -46,7 +47,7 @@ class SplineFlow(Model):
         network: from the features, and the numbers before, to a spline.
         bins: bins of a spline.
         bound: where a spline's linear tails begin, in standard deviations.
-        optimiser: of the likelihood fit. Signed weights count with their sign.
+        optimiser: of the likelihood fit. Signed weights count with their sign (`likelihood.floored`).
         rng: draws the initial weights; torch's own generator if None.
 
     Raises:
@@ -112,7 +113,8 @@ class SplineFlow(Model):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood."""
-        return -weighted_mean(self.log_prob(self.spread(batch.response, generator), batch.conditions), batch.weights)
+        found = floored(self.log_prob(self.spread(batch.response, generator), batch.conditions), batch.response, batch.weights)
+        return -weighted_mean(found, batch.weights)
 
     def spread(self, response: Tensor, generator: torch.Generator) -> Tensor:
         """The response `(n, d)` with atoms spread evenly over `spreads`."""

@@ -114,7 +114,7 @@ class Translation(Model):
         geometry: Given[Calorimeter | None] = None,
     ) -> None:
         super().__init__()
-        said = {
+        said: dict[str, Any] = {
             "encoder": encoder,
             "discriminator": discriminator,
             "lambda_x": lambda_x,
@@ -131,6 +131,8 @@ class Translation(Model):
         self.generator_optimiser, self.encoder_optimiser = generator_optimiser, encoder_optimiser
         self.discriminator_optimiser = discriminator_optimiser
         self.objective: Objective = factory("objectives", objective, "objective")()
+        if self.objective.pairs:
+            raise ValueError("an objective that compares pairs of events is played in the model 'gan' alone; choose another")
         self.penalty: Penalty | None = None if penalty is None else factory("penalties", penalty, "penalty")()
         self.noise_size = noise
         given = {"inputs": noise + feature_size, "outputs": response_size, "noise": noise, "rng": rng, "geometry": geometry}

@@ -9,7 +9,7 @@ either: kernel 4 with stride 2 doubles a grid and treats all its cells alike (Ra
 from __future__ import annotations
 
 import itertools
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -34,6 +34,8 @@ class Deconvolution(nn.Module):
         image: channels, rows and columns of a response that is a picture, where there is no geometry.
         channels: of each grid, the coarsest first; every further one is twice as fine.
         start: the coarsest grid; the smallest that covers the geometry if None (4 x 4 for 30 x 30 cells).
+        norm: `batch` normalises the channels of every image but the last over the batch (Radford et al. 2016) in training,
+            and afterwards by what they were on average. It cannot be averaged with the weights: leave out `ema`.
         output: function of the last layer. Behind transforms that keep zero at zero, `relu` makes cells that are exactly
             empty, as most cells of a shower are.
         init: as of a dense network, with the fans of the kernels.
@@ -55,6 +57,7 @@ class Deconvolution(nn.Module):
         image: Given[ImageShape | None] = None,
         channels: Channels = (256, 128, 64, 32),
         start: tuple[PositiveInt, PositiveInt] | None = None,
+        norm: Literal["none", "batch"] = "none",
         output: Output = "relu",
         init: Init = "he-uniform",
         channels_last: bool = False,
@@ -74,6 +77,7 @@ class Deconvolution(nn.Module):
             self.first = nn.Linear(inputs, channels[0] * self.grid.start[0] * self.grid.start[1])
             self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(channels))
             self.last = nn.Conv2d(channels[-1], self.grid.channels, 3, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) if norm == "batch" else nn.Identity() for c in channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, inputs)` to `(n, outputs)`, row-major."""
@@ -83,8 +87,8 @@ class Deconvolution(nn.Module):
 
     def images(self, x: Tensor) -> list[Tensor]:
         """All images `(n, channels, *grid)`, the coarsest first, then the last one before it is cropped."""
-        image = self.first(x).relu().reshape(-1, self.channels[0], *self.grid.start)
+        image = self.norms[0](self.first(x).reshape(-1, self.channels[0], *self.grid.start)).relu()
         images = [image.contiguous(memory_format=self.layout)]
-        for layer in self.up:
-            images.append(layer(images[-1]).relu())
+        for layer, norm in zip(self.up, self.norms[1:], strict=True):
+            images.append(norm(layer(images[-1])).relu())
         return [*images, self.last(images[-1])]

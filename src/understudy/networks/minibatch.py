@@ -48,7 +48,8 @@ class MinibatchDiscrimination(nn.Module):
         m = self.tensor(features).float().reshape(n, self.kernels, self.size)
         apart = (m[:, None] - m[None]).abs().sum(3)
         close = (-apart).exp().sum(1) - 1  # less the event itself
-        return close / max(n - 1, 1)
+        likeness: Tensor = close / max(n - 1, 1)
+        return likeness
 
 
 @register("networks", "minibatch")

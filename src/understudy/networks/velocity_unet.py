@@ -1,13 +1,14 @@
 r"""A velocity network for pictures: a U-Net of residual blocks (Ronneberger et al. 2015, Ho et al. 2020, arXiv:2006.11239).
 
-Neighbouring pixels are first gathered into channels, `gather` x `gather` of them, so that the finest grid is a half or a quarter of the
-image's and costs a fourth or a sixteenth. On each grid residual blocks
+Neighbouring pixels are first gathered into channels, `gather` x `gather` of them, so that the finest grid is a half or a
+quarter of the image's and costs a fourth or a sixteenth. On each grid residual blocks
 
 $$h \leftarrow h + C_2\, \mathrm{silu}\big((1 + \gamma(e))\, N(C_1\, \mathrm{silu}(N(h))) + \beta(e)\big)$$
 
-follow one another, with 3 x 3 convolutions $C$, normalisations $N$ of groups of channels (Wu and He 2018) and the modulation by time
-and features of `networks.velocity`; grids are halved by strided convolutions, doubled by repetition and a convolution, and
-joined with the image of their size on the way down. $C_2$ starts at zero, so that a block begins as the identity.
+follow one another, with 3 x 3 convolutions $C$, normalisations $N$ of groups of channels (Wu and He 2018) and the modulation
+by time and features of `networks.velocity`; grids are halved by strided convolutions, doubled by repetition and a
+convolution, and joined with the image of their size on the way down. $C_2$ starts at zero, so that a block begins as the
+identity.
 """
 
 from __future__ import annotations
@@ -147,5 +148,5 @@ class _Convolutions(nn.Module):
                     nn.init.zeros_(module.bias)
                 if isinstance(module, _Level):
                     for two in module.two:
-                        two.weight.zero_()  # type: ignore[operator, union-attr]
+                        two.weight.zero_()  # type: ignore[operator]
             self.last.weight.zero_()

@@ -93,7 +93,8 @@ class VGG(ImageNetwork):
         h = self._leaky(self.same(nn.functional.pad(h, (1, 2, 1, 2))))
         if self.likeness is not None:
             h = torch.cat([h, spread(self.likeness(h.flatten(1)).to(h.dtype), h)], dim=1)
-        return self.last(h).flatten(1)
+        scores: Tensor = self.last(h).flatten(1)
+        return scores
 
     def _leaky(self, x: Tensor) -> Tensor:
         return nn.functional.leaky_relu(x, self.slope)

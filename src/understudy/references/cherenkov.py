@@ -1,7 +1,7 @@
 r"""Cherenkov light of a charged particle in a gas: angle, threshold, yield, and how well it tells two masses apart.
 
-A particle of velocity $\beta$ in a medium of refractive index $n$ radiates at $\cos\theta_c = 1/(n\beta)$ if $\beta > 1/n$, that is
-above the momentum $p_t = m/\sqrt{n^2-1}$. The number of detected photons is $N = N_0 \sin^2\theta_c$. At high momentum two
+A particle of velocity $\beta$ in a medium of refractive index $n$ radiates at $\cos\theta_c = 1/(n\beta)$ if $\beta > 1/n$, that
+is above the momentum $p_t = m/\sqrt{n^2-1}$. The number of detected photons is $N = N_0 \sin^2\theta_c$. At high momentum two
 masses differ by $\Delta\theta_c \approx |m_1^2 - m_2^2| / (2 p^2 \sqrt{n^2-1})$, which divided by the resolution of the ring's
 angle is the separation in standard deviations.
 
@@ -93,7 +93,7 @@ def saturated_angle(index: float) -> float:
 
 def threshold(mass: Any, index: float) -> Array:
     """Momentum [MeV] above which a particle of `mass` [MeV] radiates."""
-    return np.asarray(mass, float) / np.sqrt(index**2 - 1)
+    return np.asarray(np.asarray(mass, float) / np.sqrt(index**2 - 1))
 
 
 def separation(momentum: Any, one: float, other: float, index: float, resolution: Any) -> Array:

@@ -1,8 +1,9 @@
 r"""Digits as a seven-segment display shows them, each drawn a little differently: pictures with a class that need no file.
 
-The ends of the seven strokes are moved by an affine map of their own for each picture (size, slant, rotation, place) and shaken, and a
-pixel at distance $d$ from the nearest stroke of half width $w$ has the brightness $\min(1, \max(0, 1 + (w - d)))$ in units of pixels, rounded
-to one of 256 levels. With it a stand-in for pictures can be tried, and asked for ever new ones at the same class.
+The ends of the seven strokes are moved by an affine map of their own for each picture (size, slant, rotation, place) and
+shaken, and a pixel at distance $d$ from the nearest stroke of half width $w$ has the brightness $\min(1, \max(0, 1 + (w -
+d)))$ in units of pixels, rounded to one of 256 levels. With it a stand-in for pictures can be tried, and asked for ever new
+ones at the same class.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from understudy.events import Events
 from understudy.registry import register
@@ -55,20 +56,28 @@ class LabelGun(BaseModel):
 
 @dataclass(frozen=True)
 class DigitSimulator:
-    """A Simulator: `label` to `image`, `(size, size)`, pixels from 0 to 1.
+    """A Simulator: `label` to `image`, `(size, size)` or `(3, size, size)`, pixels from 0 to 1.
 
     Args:
         size: rows and columns.
         spread: how different pictures of one class are; at 0 they are all the same.
+        coloured: three channels, red, green and blue, with a colour for the digit and one for what is behind it; else one,
+            white on black.
     """
 
     size: int = 28
     spread: float = 1.0
+    coloured: bool = False
 
     @property
     def schema(self) -> Schema:
         """The class, and the pixels."""
-        return Schema((LABEL,), (Block("image", kind="image", shape=(self.size, self.size), minimum=0.0),))
+        return Schema((LABEL,), (Block("image", kind="image", shape=self.shape, minimum=0.0),))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a picture."""
+        return (3, self.size, self.size) if self.coloured else (self.size, self.size)
 
     def simulate(self, conditions: Conditions, generator: np.random.Generator) -> Events:
         """One picture per row of `conditions`; ValueError where a class is outside 0 to 9."""
@@ -76,7 +85,7 @@ class DigitSimulator:
         label = np.asarray(asked[LABEL.name])
         if (bad := np.flatnonzero(label > 9)).size:
             raise ValueError(f"event {bad[0]} asks for the digit {label[bad[0]]}; digits go from 0 to 9")
-        images = np.empty((len(label), self.size, self.size), np.float32)
+        images = np.empty((len(label), *self.shape), np.float32)
         for start in range(0, len(label), BLOCK):
             rows = slice(start, start + BLOCK)
             images[rows] = self._drawn(label[rows], generator)
@@ -95,6 +104,9 @@ class DigitSimulator:
         lit = np.array([[c == "1" for c in word] for word in LIT])[label]
         distance = np.where(lit[:, :, None], to_strokes(ends, self.size), np.inf).min(1)
         light = np.clip(1 + half[:, None] - distance, 0, 1).reshape(n, self.size, self.size)
+        if self.coloured:
+            ink, paper = (s * generator.uniform(-0.3, 0.3, (n, 3, 1, 1)) + 0.5 + side for side in (0.2, -0.2))
+            light = paper + (ink - paper) * light[:, None]
         return np.asarray(np.rint(255 * light) / 255, np.float32)
 
 
@@ -120,7 +132,10 @@ _GUN = LabelGun()
 
 @register("references", "parametric-digits")
 def parametric_digits(
-    gun: LabelGun = _GUN, size: Annotated[int, Field(ge=8, le=128)] = 28, spread: NonNegativeFloat = 1.0
+    gun: LabelGun = _GUN,
+    size: Annotated[int, Field(ge=8, le=128)] = 28,
+    spread: Annotated[float, Field(ge=0, le=1)] = 1.0,
+    coloured: bool = False,
 ) -> Digits:
-    """Seven-segment digits, `size` x `size`; see `DigitSimulator`."""
-    return Digits(gun, DigitSimulator(size, spread))
+    """Seven-segment digits; see `DigitSimulator`."""
+    return Digits(gun, DigitSimulator(size, spread, coloured))

@@ -22,7 +22,8 @@ class File:
     """A source over a file of events.
 
     Args:
-        path: `.h5`, `.hdf5` or `.npz`; pictures: IDX images (their labels beside them), CIFAR-10 records, or a folder of either.
+        path: `.h5`, `.hdf5`, `.npz`, or a `.parquet` or `.root` file that was written here; IDX images (labels beside them),
+            CIFAR-10 records, or a folder of either.
         geometry: the geometry that the file was made with (a built-in name, or a CaloChallenge XML file), where the file does
             not say it itself.
         conditions: conditions to read; by default those of the file's schema, or what `storage.reader` finds.

@@ -1,8 +1,8 @@
 """Whole events in the LHCb HCAL: a Source of tracks, their image, and the calorimeter's merged image.
 
-Particles come from Pythia 8 (`hcal_pythia`) or, where it is not installed, from a small stored sample of its events; they fly to the
-calorimeter (`hcal_flight`) and shower there (`hcal_shower`). Models see tracks; who they are, and which of them belong to the signal,
-travels in `aux` or not at all.
+Particles come from Pythia 8 (`hcal_pythia`) or, where it is not installed, from a small stored sample of its events; they fly
+to the calorimeter (`hcal_flight`) and shower there (`hcal_shower`). Models see tracks; who they are, and which of them belong
+to the signal, travels in `aux` or not at all.
 
 The stored sample has few events. Each is used many times, with new tracks and showers, and in its four images under two
 symmetries: up is down, and a collision of the conjugate particles is reflected in x. It is there to try things out.
@@ -11,7 +11,7 @@ symmetries: up is down, and a collision of the conjugate particles is reflected 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -56,8 +56,8 @@ class HcalEvents:
 
     particles: Literal["auto", "pythia", "stored"] = "auto"
     kick: float = KICK
-    tracking: Tracking = Tracking()
-    showers: HadronShowers = HadronShowers()
+    tracking: Tracking = field(default_factory=Tracking)
+    showers: HadronShowers = field(default_factory=HadronShowers)
     dead: tuple[tuple[int, int], ...] = hcal.DEAD
     simulator: None = None
     """No simulator: nobody can be asked for the calorimeter's answer to given tracks alone."""
@@ -84,7 +84,7 @@ class HcalEvents:
             last = min(first + SUBSET, n)
             low, high = np.searchsorted(made.event, [first, last])
             part = made[np.arange(low, high)]
-            parts.append(self.detect(Generated(part.event - first, *_columns(part)[1:]), last - first, generator))
+            parts.append(self.detect(replace(part, event=part.event - first), last - first, generator))
         return parts[0] if len(parts) == 1 else Events.concatenate(parts)
 
     def _made(self, n: int, generator: np.random.Generator) -> Generated:
@@ -132,8 +132,10 @@ def jagged(items: Array, counts: Array) -> Any:
 def _stored() -> Generated:
     with np.load(str(files("understudy.references") / STORED), allow_pickle=False) as kept:
         counts = kept["counts"].astype(int)
-        columns = [kept[k].astype(float) for k in ("px", "py", "pz", "x", "y", "z")]
-        return Generated(np.repeat(np.arange(len(counts)), counts), kept["pdg"].astype(int), *columns, kept["signal"])
+        px, py, pz = (kept[k].astype(float) for k in ("px", "py", "pz"))
+        x, y, z = (kept[k].astype(float) * 0.1 for k in ("x", "y", "z"))  # stored in tenths of a millimetre
+        event = np.repeat(np.arange(len(counts)), counts)
+        return Generated(event, kept["pdg"].astype(int), px, py, pz, x, y, z, kept["signal"])
 
 
 def stored(n: int, generator: np.random.Generator) -> Generated:
@@ -151,10 +153,6 @@ def stored(n: int, generator: np.random.Generator) -> Generated:
     return Generated(
         event, pdg, taken.px * across, taken.py * up, taken.pz, taken.x * across, taken.y * up, taken.z, taken.signal
     )
-
-
-def _columns(made: Generated) -> list[Array]:
-    return [made.event, made.pdg, made.px, made.py, made.pz, made.x, made.y, made.z, made.signal]
 
 
 @register("references", "lhcb-hcal-events")

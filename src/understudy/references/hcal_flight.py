@@ -1,12 +1,12 @@
 r"""From the collision to the HCAL's face: LHCb's dipole, tracks, and what each sort of particle can deposit.
 
-Particles fly straight to the centre of the magnet at z = 5.2 m, where those with charge q get $\Delta p_x = q \cdot 1.2$ GeV/c at the
+Particles fly straight to the centre of the magnet at z = 5.2 m, where those of charge q get $\Delta p_x = 1.2\,q$ GeV/c at the
 same |p| (4 Tm; a thin lens), and straight on to the face at 13.33 m. What is made behind the magnet gets no kick.
 
-Charged particles give a track (x, y, et) with an efficiency that rises with momentum, if they were made in front of the tracking
-stations: the momentum is smeared by 0.5 to 1 %, the place by a few millimetres, and the energy is that of a pion, since no particle is
-identified; transverse energy is that energy times the sine of the polar angle of the impact point. Electrons stop before the HCAL
-but have tracks; neutral hadrons deposit but have none; muons have tracks and ionise.
+Charged particles give a track (x, y, et) with an efficiency that rises with momentum, if they were made in front of the
+tracking stations: the momentum is smeared by 0.5 to 1 %, the place by a few millimetres, and the energy is that of a pion,
+since no particle is identified; transverse energy is that energy times the sine of the polar angle of the impact point.
+Electrons stop before the HCAL but have tracks; neutral hadrons deposit but have none; muons have tracks and ionise.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 r"""Single charged pions in the LHCb HCAL: projected position and transverse energy in, merged image out.
 
-The condition `et` is `real_ET`, the transverse energy from the tracker: the pion's energy times the sine of the polar angle at which
-the interaction point sees the impact point. The tracker measures momenta with $\sigma_p / p = 0.5\,\%$ at low momentum, 1 % at
-200 GeV. The simulator is asked at what was measured, and draws the true energy around it with that resolution; beside the
-calorimeter's own resolution the difference to the exact inverse does not matter. Pions fly straight from the interaction point.
+The condition `et` is `real_ET`, the transverse energy from the tracker: the pion's energy times the sine of the polar angle
+at which the interaction point sees the impact point. The tracker measures momenta with $\sigma_p / p = 0.5\,\%$ at low
+momentum, 1 % at 200 GeV. The simulator is asked at what was measured, and draws the true energy around it with that
+resolution; beside the calorimeter's own resolution the difference to the exact inverse does not matter. Pions fly straight
+from the interaction point.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class PionGun(BaseModel):
         position, et = np.empty((0, 2)), np.empty(0)
         while len(et) < n:
             trial = 2 * (n - len(et)) + 100
-            drawn = np.exp(generator.uniform(*np.log(self.et_range), trial))
+            drawn = np.exp(generator.uniform(np.log(self.et_range[0]), np.log(self.et_range[1]), trial))
             eta, phi = generator.uniform(*self.eta_range, trial), generator.uniform(-np.pi, np.pi, trial)
             r, momentum = hcal.Z_FACE / np.sinh(eta), drawn * np.cosh(eta)
             x, y = r * np.cos(phi), r * np.sin(phi)
@@ -80,7 +81,7 @@ class PionSimulator:
         cap, threshold: of the read-out [MeV].
     """
 
-    showers: HadronShowers = HadronShowers()
+    showers: HadronShowers = field(default_factory=HadronShowers)
     dead: tuple[tuple[int, int], ...] = hcal.DEAD
     cap: float = hcal.CAP
     threshold: float = hcal.COUNT
@@ -115,10 +116,9 @@ class PionSimulator:
         alive = hcal.alive(self.dead)
         for start in range(0, len(energy), chunk):
             rows = slice(start, start + chunk)
-            slopes = position[rows] / hcal.Z_FACE
-            n = len(slopes)
-            kinds = np.full(n, MESON)
-            pions = Particles(np.arange(n), *position[rows].T, *slopes.T, energy[rows], kinds)
+            x, y = position[rows].T
+            n = len(x)
+            pions = Particles(np.arange(n), x, y, x / hcal.Z_FACE, y / hcal.Z_FACE, energy[rows], np.full(n, MESON))
             image = images(self.showers.deposit(pions, generator), pions, n)
             cells[rows] = read_out(image, alive, self.cap, self.threshold).reshape(n, -1)
         return Events(self.schema, asked.conditions, {hcal.CELLS.name: cells}, aux={MOMENTUM.name: momentum})

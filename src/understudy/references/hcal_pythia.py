@@ -1,12 +1,13 @@
 r"""Proton-proton collisions with a B0 -> D- mu+ nu, D- -> K+ pi- pi- decay (or conjugates), from Pythia 8.
 
-C. Bierlich et al., SciPost Phys. Codebases 8 (2022). Hard $b \bar b$ production at 13 TeV with the default tune, one collision per event.
+C. Bierlich et al., SciPost Phys. Codebases 8 (2022). Hard $b \bar b$ production at 13 TeV with the default tune, one
+collision per event.
 
-*One* B0 (or anti-B0) of the event is forced, the other b hadron decays freely: Pythia is told not to decay B0; then one of those that
-fly into the acceptance is drawn at random and renamed into a particle of its own, whose only decay is $D^- \mu^+ \nu$ (V-A matrix
-element), and that D- another one's whose only decay is $K^+ \pi^- \pi^-$; any other B0 is decayed by Pythia's own tables. Collisions
-are symmetric, so an event whose B0 flies backwards is reflected in z. Events are kept if the three hadrons of the signal fly
-into the acceptance, 2 < eta < 5; the dipole then sweeps some of the slow ones out.
+*One* B0 (or anti-B0) of the event is forced, the other b hadron decays freely: Pythia is told not to decay B0; then one of
+those that fly into the acceptance is drawn at random and renamed into a particle of its own, whose only decay is $D^- \mu^+
+\nu$ (V-A matrix element), and that D- another one's whose only decay is $K^+ \pi^- \pi^-$; any other B0 is decayed by
+Pythia's own tables. Collisions are symmetric, so an event whose B0 flies backwards is reflected in z. Events are kept if the
+three hadrons of the signal fly into the acceptance, 2 < eta < 5; the dipole then sweeps some of the slow ones out.
 
 B0 mixing is left out for the signal. Particles with a proper lifetime beyond `LONGEST` (pions, kaons, muons, neutrons, K_L) are
 left as they are, others decay where their lifetime says.
@@ -115,13 +116,14 @@ def generate(n: int, generator: np.random.Generator) -> Generated:
             made.append(particles)
     event = np.repeat(np.arange(n), [len(m) for m in made])
     columns = np.concatenate(made).T
-    return Generated(event, columns[0].astype(int), *columns[1:7], columns[7] > 0)
+    px, py, pz, x, y, z = columns[1:7]
+    return Generated(event, columns[0].astype(int), px, py, pz, x, y, z, columns[7] > 0)
 
 
 def _forward_only(module: Any) -> Any:
     """A hook that stops collisions at once in which no b quark flies forwards or backwards."""
 
-    class ForwardOnly(module.UserHooks):  # type: ignore[misc, name-defined]
+    class ForwardOnly(module.UserHooks):  # type: ignore[misc]
         def canVetoProcessLevel(self) -> bool:
             return True
 

@@ -9,9 +9,9 @@ $$\langle f_{em} \rangle = 1 - (E / 1\,\mathrm{GeV})^{k - 1}, \quad k = 0.82$$
 (D. Groom, NIM A 572 (2007) 633), which fluctuates as a beta distribution, and a hadronic one. Both are deposited behind the
 interaction with gamma-distributed depths, $t^{\alpha - 1} e^{-\beta t}$: the electromagnetic one in radiation lengths with
 $\alpha = 0.6165 + 0.3193 \ln E$ and $\beta = 0.2198$, the hadronic one in interaction lengths with the same $\alpha$ and
-$\beta = 0.9099 - 0.0237 \ln E$ (R. K. Bock, T. Hansl-Kozanecka, T. P. Shah, NIM 186 (1981) 533; E in GeV). Radial distances follow
-$f(r) = 2 r R^2 / (r^2 + R^2)^2$ (G. Grindhammer, M. Rudowicz, S. Peters, NIM A 290 (1990) 469) with a narrow $R$ for the
-electromagnetic part and one that grows with depth for the hadronic part.
+$\beta = 0.9099 - 0.0237 \ln E$ (R. K. Bock, T. Hansl-Kozanecka, T. P. Shah, NIM 186 (1981) 533; E in GeV). Radial distances
+follow $f(r) = 2 r R^2 / (r^2 + R^2)^2$ (G. Grindhammer, M. Rudowicz, S. Peters, NIM A 290 (1990) 469) with a narrow $R$ for
+the electromagnetic part and one that grows with depth for the hadronic part.
 
 What is deposited in front of the HCAL, behind it or beside it is lost. The sum of the rest has the resolution of the test beam,
 $\sigma_E / E = 69\,\% / \sqrt{E} \oplus 9\,\%$, gamma-distributed; as the measured resolution contains the fluctuations of
@@ -38,7 +38,7 @@ ECAL_LENGTH, HCAL_LENGTH = 1.1, 5.6
 INTERACTION_LENGTH = hcal.DEPTH / HCAL_LENGTH
 """One nuclear interaction length of the HCAL [mm]."""
 _ECAL_X0, _HCAL_X0 = 25.0 / ECAL_LENGTH, INTERACTION_LENGTH / 22.0
-"""Radiation lengths in an interaction length of the two calorimeters."""
+"""Radiation lengths in an interaction length of the two calorimeters; one of the HCAL is 22 mm."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def images(spots: Spots, particles: Particles, events: int) -> Array:
 def read_out(image: Array, alive: Array, cap: float = hcal.CAP, threshold: float = hcal.COUNT) -> Array:
     """What the read-out reports of images `(..., 52, 64)` [MeV], float32; `alive` are the pixels that can report."""
     cells = [np.where(c < threshold, 0.0, np.minimum(c, cap)) for c in hcal.real_cells(np.where(alive, image, 0.0))]
-    return hcal.merge(cells[0].astype(np.float32), cells[1].astype(np.float32))
+    return np.asarray(hcal.merge(cells[0].astype(np.float32), cells[1].astype(np.float32)))
 
 
 def _shares(shape: tuple[int, int], concentration: float, generator: np.random.Generator) -> Array:

@@ -1,9 +1,9 @@
 r"""Ring-imaging Cherenkov detectors: tracks to differences of log-likelihood between particle hypotheses.
 
 A track radiates in each gas that it crosses; photons arrive at the Cherenkov angle of its true mass, smeared by the resolution,
-their number Poisson-distributed. Photons of other tracks hit the plane uniformly, so that their density grows with the angle; their
-number grows with that of the event's tracks. With the angles $\theta_i$ the likelihood of a hypothesis $h$ is, relative to a
-particle below threshold, which is none but background,
+their number Poisson-distributed. Photons of other tracks hit the plane uniformly, so that their density grows with the angle;
+their number grows with that of the event's tracks. With the angles $\theta_i$ the likelihood of a hypothesis $h$ is, relative
+to a particle below threshold, which is none but background,
 $$\ln\frac{L_h}{L_\mathrm{bt}} = \sum_i \ln\left(1 + \frac{\mu_h\,G(\theta_i-\theta_h;\sigma)}{b(\theta_i)}\right) - \mu_h .$$
 Each DLL is the difference to the pion's.
 

@@ -106,7 +106,8 @@ class Judge:
 
     def _distances(self, name: str) -> Mapping[str, Distance]:
         pooled = np.concatenate([self.values[name], self.floor_values[name]])
-        edges = np.array([0.0, 1.0]) if np.isnan(pooled).all() else reference_edges(pooled)
+        own = np.concatenate([_ones(self.reference), _ones(self.floor)])
+        edges = np.array([0.0, 1.0]) if np.isnan(pooled).all() else reference_edges(pooled, weights=own)
         return {"wasserstein1": wasserstein1, "separation_power": partial(separation_power, bins=edges), "ks": ks}
 
     def _selection(self, candidate: Events) -> Selection:

@@ -140,10 +140,17 @@ def serve(work: Callable[[Path, Recipe, Recipe, Data, str], None]) -> int:
     return 0
 
 
-def alone_in(folder: Path) -> TextIO:
-    """Wait until no other process works in `folder`: that of a scan which was killed may still be at its last checkpoint."""
+def alone_in(folder: Path, *, wait: bool = True) -> TextIO:
+    """Wait until no other process works in `folder`: that of a scan which was killed may still be at its last checkpoint.
+
+    The file that is returned keeps others out as long as it is open. Without `wait`, FileExistsError where another is at work.
+    """
     lock = (folder / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise FileExistsError(f"another process is at work in {folder}; wait for it, or choose another --out") from None
     return lock
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing events, chunked both ways: HDF5 in the CaloChallenge layout (`.h5`, `.hdf5`) and `.npz`.
+"""Reading and writing events, chunked both ways: HDF5 in the CaloChallenge layout (`.h5`, `.hdf5`), npz, Parquet and ROOT.
 
 Files of pictures (IDX, CIFAR-10; see `images.py`) are read as well.
 
@@ -20,7 +20,9 @@ from understudy.schema import Schema
 from understudy.storage.hdf5 import Hdf5Reader, Hdf5Writer
 from understudy.storage.images import ImageReader, image_files, is_images
 from understudy.storage.npz import NpzReader, NpzWriter
+from understudy.storage.parquet import ParquetReader, ParquetWriter
 from understudy.storage.reader import Reader
+from understudy.storage.root import RootReader, RootWriter
 from understudy.storage.writer import Writer
 
 __all__ = ["Reader", "Writer", "check_ending", "digest", "iterate", "read", "reader", "write", "writer"]
@@ -29,11 +31,18 @@ _FORMATS: dict[str, tuple[type[Reader], type[Writer]]] = {
     ".h5": (Hdf5Reader, Hdf5Writer),
     ".hdf5": (Hdf5Reader, Hdf5Writer),
     ".npz": (NpzReader, NpzWriter),
+    ".parquet": (ParquetReader, ParquetWriter),
+    ".root": (RootReader, RootWriter),
 }
 
 
 def _format(path: str | Path) -> tuple[type[Reader], type[Writer]]:
     suffix = Path(path).suffix.lower()
+    if suffix == ".csv":
+        raise ValueError(
+            f"{path} is a table of numbers, which is read as a reference of kind 'table' (`understudy info FILE` drafts one), not"
+            f" written; events are kept in {', '.join(_FORMATS)}"
+        )
     if suffix not in _FORMATS:
         raise ValueError(f"{path} has the ending {suffix!r}, which is no file format for events; use {', '.join(_FORMATS)}")
     return _FORMATS[suffix]
@@ -60,7 +69,8 @@ def reader(
     """Open a file of events, by its ending; a context manager with `schema`, `geometry`, `provenance`, `read`, `chunks`, `rows`.
 
     Args:
-        path: `.h5`, `.hdf5` or `.npz`; or IDX images, CIFAR-10 records, a folder of either.
+        path: `.h5`, `.hdf5`, `.npz`, or a `.parquet` or `.root` file that was written here; or IDX images, CIFAR-10 records, a
+            folder of either.
         schema: the blocks to read, where the file does not name them or fewer are wanted.
         conditions: names of the conditions to read. By default all that the file's schema names; in a file without a
             schema `incident_energies`, `momentum`, `position`, `true_pt` and `true_eta`, or if there are none of them all
@@ -109,7 +119,7 @@ def writer(
     """A file of events to be filled by `append` inside a `with` block; it appears when the block ends well.
 
     Args:
-        path: `.h5`, `.hdf5` or `.npz`.
+        path: `.h5`, `.hdf5`, `.npz`, `.parquet` or `.root`.
         schema: blocks of the events.
         geometry: where the cells of the response sit, kept in the file.
         provenance: how the events were made (plain data), kept in the file.

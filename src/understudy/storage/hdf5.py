@@ -27,7 +27,7 @@ class Hdf5Reader(Reader):
     """Events from an HDF5 file."""
 
     def _columns(self) -> Mapping[str, Column]:
-        with _readable(self.path):
+        with readable(self.path):
             self._file = h5py.File(self.path, "r", rdcc_nbytes=_CACHE)
             found: dict[str, Column] = {}
 
@@ -39,12 +39,12 @@ class Hdf5Reader(Reader):
         return found
 
     def _header(self) -> Header | None:
-        with _readable(self.path):
+        with readable(self.path):
             parts = {k.removeprefix(_PREFIX): str(v) for k, v in self._file.attrs.items() if k.startswith(_PREFIX)}
         return Header.from_json(parts, str(self.path)) if parts else None
 
     def _take(self, name: str, start: int, stop: int) -> Array:
-        with _readable(self.path):
+        with readable(self.path):
             values: Array = self._file[name][start:stop]
         return values
 
@@ -54,7 +54,7 @@ class Hdf5Reader(Reader):
 
     def compressed(self, name: str, start: int) -> bytes:
         """The chunk of a data set that begins with row `start`, as it is stored."""
-        with _readable(self.path):
+        with readable(self.path):
             found = self._file[name]
             chunk: bytes = found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))[1]
         return chunk
@@ -221,7 +221,7 @@ def _layout(stored: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """One sentence for whatever HDF5 says of a file that cannot be read."""
     try:
         with opened(path):

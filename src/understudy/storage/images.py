@@ -1,12 +1,12 @@
 r"""Pictures with a class: the IDX files of MNIST and the binary files of CIFAR-10, compressed by gzip or not.
 
-IDX (Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits) keeps images and labels in two files. Each begins
-with a magic number, of which the third byte is the type (0x08, unsigned bytes) and the fourth the number of axes, then
-the lengths of the axes as big-endian 32-bit integers, then the bytes. The labels' file lies beside the images' and has its name with
-`labels` for `images` and `idx1` for `idx3`, with or without `.gz`.
+IDX (Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits) keeps images and labels in two files. Each
+begins with a magic number, of which the third byte is the type (0x08, unsigned bytes) and the fourth the number of axes, then
+the lengths of the axes as big-endian 32-bit integers, then the bytes. The labels' file lies beside the images' and has its
+name with `labels` for `images` and `idx1` for `idx3`, with or without `.gz`.
 
-CIFAR-10 (A. Krizhevsky, Learning multiple layers of features from tiny images, 2009) keeps records of 3073 bytes: the class, then 32 x 32
-pixels of red, of green and of blue, row by row.
+CIFAR-10 (A. Krizhevsky, Learning multiple layers of features from tiny images, 2009) keeps records of 3073 bytes: the class,
+then 32 x 32 pixels of red, of green and of blue, row by row.
 
 Events have the condition `label` (0 to 9) and the response `image`: rows x columns, or 3 x rows x columns. A pixel is its byte
 over 255, from 0 (dark) to 1, a pure number. Nothing is held in memory but what is asked for.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ _IDX_FILES = ("train-images*", "t10k-images*", "*images*ubyte*")
 
 
 def is_images(path: str | Path) -> bool:
-    """Whether a path is one of pictures, by its name: `...ubyte`, `...idx3...`, `.bin`, each also with `.gz`; a folder of them; a pattern."""
+    """Whether a path is one of pictures: its name ends in `ubyte` or `.bin`, or `.gz` behind that, or it is a folder of such."""
     path = Path(path)
     if path.is_dir():
         return bool(_in_folder(path))
@@ -57,7 +56,7 @@ def image_files(path: str | Path) -> list[Path]:
     path = Path(path)
     found = _in_folder(path) if path.is_dir() else [path]
     if not path.exists() and any(c in path.name for c in "*?["):
-        found = [Path(name) for name in sorted(glob(str(path)))]
+        found = sorted(path.parent.glob(path.name))
     if not found:
         raise FileNotFoundError(f"no file of images matches {path}; check the path")
     return found if _is_cifar(found[0]) else [found[0], labels_beside(found[0])]
@@ -84,7 +83,7 @@ def labels_beside(images: Path) -> Path:
     if not images.is_file():
         raise FileNotFoundError(f"there is no file {images}; check the path")
     raise FileNotFoundError(
-        f"{images}: its labels are looked for beside it as {bare} or {bare}.gz, and neither is there; put the file of labels there"
+        f"{images}: its labels are looked for beside it as {bare} or {bare}.gz, and neither is there; put it there"
     )
 
 
@@ -96,19 +95,20 @@ class _Idx:
         axes = magic & 0xFF
         try:
             self.start = 4 + 4 * axes
-            header = np.frombuffer(self.bytes.read(0, self.start), ">u4", count=-1) if path.stat().st_size >= 4 else ()
-            if len(header) < 1 + axes or int(header[0]) != magic:
-                found = f"0x{int(header[0]):08x}" if len(header) else "none"
+            start = self.bytes.read(0, self.start)
+            header = [int(n) for n in np.frombuffer(start[: len(start) // 4 * 4], ">u4")]
+            if len(header) < 1 + axes or header[0] != magic:
+                found = f"0x{header[0]:08x}" if header else "none"
                 raise ValueError(
                     f"{path}: the magic number of IDX {_WHAT[magic]} is 0x{magic:08x}, found {found}; is this the file of"
                     f" {_WHAT[magic]}?"
                 )
-            self.shape = tuple(int(n) for n in header[1:])
+            self.shape = tuple(header[1:])
             self.row = int(np.prod(self.shape[1:], dtype=int))
             there = sum(len(piece) for piece in self.bytes.pieces())
             if there != self.start + self.shape[0] * self.row:
                 raise ValueError(
-                    f"{path} says it holds {' x '.join(map(str, self.shape))} bytes behind its header of {self.start}, but there are"
+                    f"{path} says it holds {' x '.join(map(str, self.shape))} bytes behind its header, but there are"
                     f" {there - self.start}; fetch or copy it again"
                 )
         except BaseException:
@@ -126,18 +126,17 @@ class _IdxPair:
 
     def __init__(self, images: Path, labels: Path) -> None:
         self.images = _Idx(images, _IMAGES)
+        self.image_shape, n = self.images.shape[1:], self.images.shape[0]
         try:
             named = _Idx(labels, _LABELS)
+            self.labels = named.take(0, named.shape[0])
+            named.bytes.close()
+            if len(self.labels) != n:
+                raise ValueError(f"{images} holds {n} images but {labels} {len(self.labels)} labels; they do not belong together")
+            check_classes(self.labels, labels)
         except BaseException:
-            self.images.bytes.close()
-            raise
-        self.labels = named.take(0, named.shape[0])
-        named.bytes.close()
-        self.image_shape, n = self.images.shape[1:], self.images.shape[0]
-        if len(self.labels) != n:
             self.close()
-            raise ValueError(f"{images} holds {n} images but {labels} {len(self.labels)} labels; they do not belong together")
-        check_classes(self.labels, labels)
+            raise
 
     def take(self, start: int, stop: int) -> Array:
         """Images from `start` up to `stop`."""
@@ -173,7 +172,7 @@ class _Cifar:
             size += len(piece)
         if size % RECORD or not size:
             raise ValueError(
-                f"{file.path} has {size} bytes, no multiple of the {RECORD} of a CIFAR-10 record (class, then 3 x 32 x 32 pixels);"
+                f"{file.path} has {size} bytes, no multiple of the {RECORD} of a CIFAR-10 record (class and 3 x 32 x 32 pixels);"
                 " fetch it again, or name a file of CIFAR-10's binary version"
             )
         labels = np.concatenate(parts)
@@ -201,8 +200,8 @@ def check_classes(labels: Array, where: Path) -> None:
     """ValueError where a label is none of the ten classes."""
     if (bad := np.flatnonzero(labels >= CLASSES)).size:
         raise ValueError(
-            f"{where}: image {bad[0]} has the label {labels[bad[0]]} and {bad.size} of {len(labels)} are outside 0 to {CLASSES - 1};"
-            " is this a file of another data set?"
+            f"{where}: image {bad[0]} has the label {labels[bad[0]]}, and {bad.size} of {len(labels)} labels are outside 0 to"
+            f" {CLASSES - 1}; is this a file of another data set?"
         )
 
 

@@ -170,6 +170,22 @@ def factor(column: Column) -> float:
     return float(getattr(hepunits, unit)) if any(unit in others for others in _UNITS.values()) else 1.0
 
 
+def base_unit(unit: str) -> tuple[str, float]:
+    """MeV, mm, ns, rad or nothing, and what numbers in `unit` are multiplied with; `GeV/c` and `GeV/c^2` are GeV.
+
+    Raises:
+        ValueError: the unit is none of them.
+    """
+    plain = re.sub(r"/c(\^?2)?$", "", unit.strip())
+    for base, others in _UNITS.items():
+        if plain == base or plain in others:
+            return base, float(getattr(hepunits, plain))
+    if plain:
+        known = ", ".join(u for base, others in _UNITS.items() for u in (base, *others))
+        raise ValueError(f"unknown unit {unit!r}; known are {known}, and none for pure numbers")
+    return "", 1.0
+
+
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

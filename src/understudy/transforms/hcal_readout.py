@@ -45,11 +45,12 @@ class HcalReadout(Projection):
             raise ValueError(f"hcal-readout needs images of {hcal.N_PIXELS} pixels (52 x 64), not {tuple(response.shape)}")
         image = response.reshape(-1, *hcal.SHAPE)
         if self.whole_cells:
-            mean = torch.nn.functional.avg_pool2d(image[:, None], 2)
-            coarse = torch.nn.functional.interpolate(mean, scale_factor=2, mode="nearest")[:, 0]
+            fours = image.reshape(-1, hcal.SHAPE[0] // 2, 2, hcal.SHAPE[1] // 2, 2)
+            upper, lower = (fours[:, :, i, :, 0] + fours[:, :, i, :, 1] for i in (0, 1))
+            coarse = ((upper + lower) / 4)[:, :, None, :, None].expand_as(fours).reshape(image.shape)
             image = torch.where(self._inner, image, coarse)
         image = torch.where(self.alive & (image >= self.smallest), torch.minimum(image, self.largest), 0.0)
-        return image.reshape(len(response), hcal.N_PIXELS)
+        return image.flatten(1)
 
     @property
     def _inner(self) -> Tensor:

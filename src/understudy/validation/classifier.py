@@ -28,6 +28,7 @@ import numpy as np
 from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array
+from understudy.signed import expected_weights, has_negative
 from understudy.validation.bootstrap import Estimate, multiplicities
 from understudy.validation.judges import Inputs, balanced, boosting_logits, network_logits
 from understudy.validation.settings import ClassifierSettings, StrongSettings
@@ -77,8 +78,8 @@ def two_sample_test(
         reference: `n` events, or their `Inputs` where they are used more than once.
         candidate: `m` events.
         geometry: where the response's cells sit; None for a response that is no calorimeter's.
-        weights: of `Inputs`, `(n,)` and `(m,)`; Events bring their own. Negative ones count as zero in training, and with
-            their sign in the AUC.
+        weights: of `Inputs`, `(n,)` and `(m,)`; Events bring their own. Judges learn with the expectation of negative ones
+            (`learning_weights`); in the AUC they count with their sign.
         paired: event i of both samples belongs to the same conditions.
         settings: how hard the judges try.
         seed: of splits, networks, trees and replicas.
@@ -153,6 +154,7 @@ def trained_scores(
     cells = np.concatenate([pooled.cells, pooled.conditions], axis=1)
     high = np.concatenate([pooled.observables, pooled.conditions], axis=1)
     train, test = fold < 2, fold == 2
+    weights = learning_weights(high, labels, weights, fold, seed)
 
     def network(rows: Array, unseen: Array, k: int) -> Array:
         w = balanced(labels[rows], weights[rows])
@@ -171,6 +173,20 @@ def trained_scores(
     scores["high_level"][test] = boosting(high)
     scores["combined"][test] = boosting(np.column_stack([high, logit]))
     return scores
+
+
+def learning_weights(features: Array, labels: Array, weights: Array, fold: Array, seed: int) -> Array:
+    """Weights for training `(n + m,)`: of a class with negative ones their expectation given the features (`signed.py`).
+
+    Those of events that train (folds 0 and 1) alone, each from the other fold; tested events, whose signed weights measure
+    the AUC, have no part in what a judge learns.
+    """
+    answer = weights.copy()
+    for label in (0, 1):
+        rows = np.flatnonzero((labels == label) & (fold < 2))
+        if has_negative(weights[rows]):
+            answer[rows] = expected_weights(features[rows], weights[rows], seed, fold[rows])
+    return answer
 
 
 def neighbour_scores(reference: Inputs, candidate: Inputs, paired: bool = False, block: int = 1024) -> Array:

@@ -22,7 +22,7 @@ from understudy.validation.findings import analyse, entered
 from understudy.validation.metrics import Metrics
 from understudy.validation.regions import compare_regions
 from understudy.validation.report import Report
-from understudy.validation.selection import select
+from understudy.validation.selection import select, with_weights
 from understudy.validation.settings import ValidationSettings
 from understudy.validation.study import Progress, Study, generator_for, info
 from understudy.validation.variety import Variety
@@ -53,6 +53,8 @@ def compare(
 ) -> Report:
     """Compare candidates with a reference, on one thread: the work is in small pieces, which more threads only delay.
 
+    Candidates without weights that are at the conditions of a weighted reference take its weights (`selection.with_weights`).
+
     Args:
         reference: reference events that no candidate was trained on.
         candidates: events to judge by name, the main one first; or one sample, then called `candidate`.
@@ -81,6 +83,8 @@ def compare(
     """
     settings = settings or ValidationSettings()
     named = {"candidate": candidates} if isinstance(candidates, Events) else dict(candidates)
+    named = {name: with_weights(reference, events) for name, events in named.items()}
+    floor = None if floor is None else with_weights(reference, floor)
     chosen = select(reference, named, floor, settings.max_events, generator_for(seed, "selection"))
     asked = settings.classifier.trained_on == "training" and train is not None and at_training is not None
     whole = Whole(reference, named, floor, chosen, geometry, settings, seed)

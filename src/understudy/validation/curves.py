@@ -20,6 +20,7 @@ from understudy.validation import calorimeter as shower
 from understudy.validation.bootstrap import multiplicities
 from understudy.validation.curve import FEWEST, Curve, compare_curves, filled, pulls, row_means
 from understudy.validation.observables import evaluate, incident_energy, observables_for, shower_cells
+from understudy.validation.quantiles import monotone
 
 __all__ = [
     "FEWEST",
@@ -208,7 +209,7 @@ def _width(values: Array, weights: Array, kind: str, relative: bool) -> Array:
         variance = weights @ (values - values.mean()) ** 2 - (mean - values.mean()) ** 2
         return np.asarray(np.sqrt(np.clip(variance, 0.0, None)) / scale)
     order = np.argsort(values)
-    cumulative = np.maximum.accumulate(np.cumsum(weights[:, order], axis=1), axis=1)
+    cumulative = monotone(np.cumsum(weights[:, order], axis=1))
     tail = stats.norm.sf(1.0)
     low, high = (values[order][(cumulative >= q - 1e-12).argmax(1)] for q in (tail, 1.0 - tail))
     return np.asarray(0.5 * (high - low) / scale)

@@ -25,6 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from understudy.schema import Array
+from understudy.validation.quantiles import weighted_quantiles
 
 
 class Distance(Protocol):
@@ -71,8 +72,8 @@ def separation_power(
         y: candidate values `(m,)`.
         wx: reference weights.
         wy: candidate weights.
-        bins: number of bins between the edges of `reference_edges`, or the edges themselves. Values outside them are
-            kept in an underflow and an overflow bin.
+        bins: number of bins between the edges of `reference_edges` without weights, or the edges themselves. Values outside them
+            are kept in an underflow and an overflow bin.
     """
     (x, wx, rx), (y, wy, ry) = _sample(x, wx, "x"), _sample(y, wy, "y")
     replicas = _replicas(rx, ry)
@@ -84,7 +85,7 @@ def separation_power(
     return _answer(0.5 * ((p - q) ** 2 / np.where(both > 0, both, 1.0)).sum(1), replicas)
 
 
-def reference_edges(x: Array, bins: int = 50, tail: float = 1e-3, tails: bool = True) -> Array:
+def reference_edges(x: Array, bins: int = 50, tail: float = 1e-3, tails: bool = True, weights: Array | None = None) -> Array:
     """Edges of `bins` equal bins between the quantiles `tail` and `1 - tail` of the reference.
 
     Args:
@@ -93,16 +94,20 @@ def reference_edges(x: Array, bins: int = 50, tail: float = 1e-3, tails: bool = 
         tail: fraction of the reference on either side of them.
         tails: add one bin on either side that reaches to the smallest and to the largest reference value, so that under-
             and overflow hold what the reference never has. False for drawing.
+        weights: weights `(n,)` of the quantiles; may be negative. What a background alone fills is then under- or overflow.
 
     Raises:
         ValueError: the reference has no defined value.
     """
-    values = x[~np.isnan(x)]
+    defined = ~np.isnan(x)
+    values = x[defined]
     if not len(values):
         raise ValueError("bins cannot be fixed by a reference without any defined value")
     lowest, highest = float(values.min()), float(values.max())
     low, high = np.quantile(values, [tail, 1.0 - tail])
-    if high <= low:
+    if weights is not None and np.ptp(weights) > 0:
+        low, high = weighted_quantiles(values, (tail, 1.0 - tail), weights[defined])
+    if not high > low:
         low, high = lowest, highest
     if high <= low:  # a constant
         half = 1e-6 * max(abs(lowest), 1.0)

@@ -20,6 +20,7 @@ from understudy.schema import Array
 from understudy.validation import figures
 from understudy.validation.curve import FEWEST
 from understudy.validation.figures_showers import colour_map
+from understudy.validation.quantiles import monotone
 
 COLUMNS, ROWS = 24, 48
 IN_A_COLUMN = 40
@@ -100,8 +101,10 @@ def quantiles(energy: Array, response: Array, weights: Array | None, across: Arr
     for k in range(len(found)):
         rows = np.flatnonzero((index == k) & np.isfinite(response))
         rows = rows[np.argsort(1 - response[rows])]
-        part = np.maximum.accumulate(np.cumsum(w[rows]))
-        if len(rows) >= FEWEST and part[-1] > 0:
+        if len(rows) < FEWEST:
+            continue
+        part = monotone(np.cumsum(w[rows]))
+        if part[-1] > 0:
             found[k] = 1 - response[rows[np.minimum(np.searchsorted(part, np.multiply(LEVELS, part[-1])), len(rows) - 1)]]
     return found
 

@@ -79,13 +79,13 @@ def histogram(values: Array, edges: Array, weights: Array | None = None) -> Hist
     return Histogram(edges, contents, np.sqrt(squares), under, over, float(w[~defined].sum()))
 
 
-def bin_edges(reference: Array, bins: int = BINS) -> Array:
+def bin_edges(reference: Array, bins: int = BINS, weights: Array | None = None) -> Array:
     """Edges for drawing, from the reference alone: integers get bins of their own.
 
     Raises:
         ValueError: the reference has no defined value.
     """
-    edges = reference_edges(reference, bins, tails=False)
+    edges = reference_edges(reference, bins, tails=False, weights=weights)
     values = reference[~np.isnan(reference)]
     low, high = np.floor(edges[0]), np.ceil(edges[-1])
     if np.any(values != np.round(values)) or high - low > 1e6:
@@ -147,7 +147,7 @@ def fill(
 ) -> tuple[dict[str, Histogram], float, str, bool]:
     """Histograms by name, factor and unit to draw them in, and whether the vertical axis is to be logarithmic."""
     name, values, weights = reference
-    edges = bin_edges(values)
+    edges = bin_edges(values, weights=weights)
     filled = {name: histogram(values, edges, weights)}
     filled.update({key: histogram(v, edges, w) for key, (v, w) in candidates.items()})
     scale, shown_unit = figures.in_display_unit(unit, float(np.abs(edges).max()))

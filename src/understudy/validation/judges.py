@@ -6,9 +6,9 @@ perfect. The conditions that a user gives are always among its inputs, so that a
 belongs to another energy is seen.
 
 Cells enter twice, as fractions of the incident energy and as their logarithms: the first carry sums and hence the energy
-scale, the second the faint cells. Negative weights make a loss unbounded from below; they count as zero in training. What
-was learned is then not the best possible judge, but its area under the curve is measured with signed weights, and that
-is 0.5 for equal distributions whatever the judge (no false alarm, less power).
+scale, the second the faint cells. Negative weights make a loss unbounded from below; in training their expectation given the
+features, which is not negative, stands for them (`understudy.signed`). However well that is learned, the area under the curve is
+measured with signed weights, and that is 0.5 for equal distributions whatever the judge: no false alarm, at worst less power.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def distances(
     members = memberships(len(reference), len(floor), paired[1], settings.floor_repeats, generator)
     pooled = np.concatenate([reference, floor])
     own = np.concatenate([np.ones(len(v)) if w is None else w for v, w in zip(values[:2], weights[:2], strict=True)])
-    edges = reference_edges(pooled) if not np.isnan(pooled).all() else np.array([0.0, 1.0])
+    edges = reference_edges(pooled, weights=own) if not np.isnan(pooled).all() else np.array([0.0, 1.0])
     kinds: dict[str, Distance] = {
         "wasserstein1": wasserstein1,
         "separation_power": partial(separation_power, bins=edges),

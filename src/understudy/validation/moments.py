@@ -7,7 +7,7 @@ $$\delta\mu = \frac{(\sum w_i^2 (v_i - \mu)^2)^{1/2}}{\sum w_i}, \qquad
   \delta\sigma = \frac{1}{2 \sigma} \frac{(\sum w_i^2 ((v_i - \mu)^2 - \sigma^2)^2)^{1/2}}{\sum w_i}.$$
 
 A quantile $q$ lies between the values at $q \pm (q (1 - q) / n)^{1/2}$ with $n = (\sum w)^2 / \sum w^2$; it is given where
-$n q$ and $n (1 - q)$ are at least ten.
+$n q$ and $n (1 - q)$ are at least ten. What a quantile is where weights are negative, `quantiles.py` says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from understudy.schema import Array
+from understudy.validation.quantiles import monotone
 
 TAILS = (0.001, 0.01, 0.99, 0.999)
 FEWEST = 10
@@ -48,7 +49,7 @@ def tails(values: Array, weights: Array | None = None) -> dict[str, dict[str, fl
     if not total > 0:
         return {}
     order = np.argsort(v)
-    v, cumulative = v[order], np.maximum.accumulate(np.cumsum(w[order])) / total
+    v, cumulative = v[order], monotone(np.cumsum(w[order])) / total
     n = total**2 / (w @ w)
 
     def at(q: float) -> float:

@@ -1,8 +1,9 @@
 r"""Observables of pictures: brightness, contrast, sharpness, and where and how wide the light is.
 
-With pixels $x_{rc}$ (the mean of all colours where a picture has several): `brightness` $\langle x \rangle$, `contrast` the standard
-deviation over the pixels, `sharpness` the mean absolute difference of neighbours, `dark` the fraction of pixels that are 0, the
-barycentre and the width of the light along rows and columns, and of coloured pictures the brightness of each colour.
+With pixels $x_{rc}$ (the mean of all colours where a picture has several): `brightness` $\langle x \rangle$, `contrast` the
+standard deviation over the pixels, `sharpness` the mean absolute difference of neighbours, `dark` the fraction of pixels that
+are 0, the barycentre and the width of the light along rows and columns, and of coloured pictures the brightness of each
+colour.
 """
 
 from __future__ import annotations
@@ -40,10 +41,9 @@ def pictured(block: Block) -> list[Observable]:
             Observable(f"width_{name}", "", f"width in {name}", on(lambda x, a=axis: _along(x, a, shower.width))),  # type: ignore[misc]
         ]
     for channel in range(channels if channels > 1 else 0):
-        name = COLOURS.get(channels, tuple(f"channel_{i}" for i in range(channels)))[channel]
-        found.append(
-            Observable(name, block.unit, f"mean {name.replace('_', ' ')}", on(lambda x, c=channel: x[:, c].mean((1, 2))))
-        )  # type: ignore[misc]
+        name = COLOURS[channels][channel] if channels in COLOURS else f"channel_{channel}"
+        mean = on(lambda x, c=channel: x[:, c].mean((1, 2)))  # type: ignore[misc]
+        found.append(Observable(name, block.unit, f"mean {name.replace('_', ' ')}", mean))
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,11 @@ def select(
         raise ValueError("nothing to compare: no candidate was given")
     for name, events in candidates.items():
         check_comparable(reference, events, f"candidate {name!r}")
+    candidates = {name: with_weights(reference, events) for name, events in candidates.items()}
     if floor is None:
         return _halved(reference, candidates, most, generator)
     check_comparable(reference, floor, "the floor")
+    floor = with_weights(reference, floor)
     paired = {name: same_conditions(reference, events) for name, events in candidates.items()}
     floor_paired = same_conditions(reference, floor)
     if any(paired.values()) and not floor_paired:
@@ -95,6 +97,17 @@ def same_conditions(a: Events, b: Events) -> bool:
         return False
     names = [x.name for x in a.schema.given if x.kind != "jagged"]
     return bool(names) and all(np.array_equal(a.conditions[name], b.conditions[name]) for name in names)
+
+
+def with_weights(reference: Events, other: Events) -> Events:
+    """`other` with the weights of the reference, if it is at the very same conditions and has none of its own.
+
+    A stand-in answers conditions and knows no weights. What it gives at the conditions of background-contaminated events has
+    the signal's conditions only under the signal weights of these; a response counts as much as the condition that it answers.
+    """
+    if reference.weights is None or other.weights is not None or not same_conditions(reference, other):
+        return other
+    return replace(other, weights=reference.weights)
 
 
 def digest(events: Events) -> str:

@@ -103,6 +103,12 @@ class VarietySettings(_Settings):
 class ValidationSettings(_Settings):
     """How two samples are compared."""
 
+    reference: str | None = Field(
+        None, description="which of the recipe's references gives the test events; if absent the recipe's own (`tested.py`)"
+    )
+    events: int | None = Field(
+        None, ge=100, description="test events of that reference; if absent, as many as the test split has"
+    )
     max_events: int = Field(20_000, ge=100, description="events per sample that are compared; further ones are left out")
     replicas: int = Field(100, ge=2, description="bootstrap replicas behind the error of a distance")
     floor_repeats: int = Field(10, ge=2, description="divisions of the reference behind the floor of a distance")

@@ -28,7 +28,7 @@ from understudy.validation.bootstrap import Estimate
 from understudy.validation.classifier import auc_estimate, check_samples, resampled_weights, trained_scores
 from understudy.validation.judges import Inputs
 from understudy.validation.metrics import Judged, StrongMetrics
-from understudy.validation.selection import check_comparable, same_conditions
+from understudy.validation.selection import check_comparable, same_conditions, with_weights
 from understudy.validation.settings import ClassifierSettings
 
 JUDGES = ("low_level", "high_level", "combined")
@@ -113,7 +113,7 @@ class StrongJudges:
         Raises:
             ValueError: `made` is not at the training conditions, or there are too few events.
         """
-        made = made[: len(self.train)]
+        made = with_weights(self.train, made[: len(self.train)])
         check_comparable(self.reference, made, f"candidate {name!r} at the training conditions")
         if not same_conditions(self.train, made):
             raise ValueError(

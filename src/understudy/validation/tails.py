@@ -28,6 +28,7 @@ from understudy.validation import calorimeter as shower
 from understudy.validation.bootstrap import multiplicities
 from understudy.validation.moments import TAILS
 from understudy.validation.observables import Observable, evaluate, observables_for, shower_cells
+from understudy.validation.quantiles import monotone
 
 FEWEST = 2
 """Events beyond a quantile that it needs."""
@@ -149,7 +150,7 @@ def quantiles(values: Array, weights: Array | None, replicas: Array) -> dict[int
     order = np.argsort(v, kind="stable")
     v = v[order]
     rows = np.concatenate([np.ones((1, len(v))), replicas[:, keep][:, order]]) * w[order]
-    cumulative = np.maximum.accumulate(np.cumsum(rows, axis=1), axis=1)
+    cumulative = monotone(np.cumsum(rows, axis=1))
     found = {}
     for k, q in enumerate(TAILS):
         if effective * min(q, 1 - q) >= FEWEST * (1 - 1e-9):

@@ -14,6 +14,11 @@ class Objective(ABC):
     then have one distribution on both sides, and what is left to tell apart is the response given the conditions.
     """
 
+    outputs: int = 1
+    """Numbers that the critic gives of an event; with one, scores are `(n,)`, else `(n, outputs)`."""
+    pairs: bool = False
+    """Whether the losses are means over pairs of events; the generator's is then `against`."""
+
     @abstractmethod
     def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
         """What the critic minimises, a scalar; scores and weights are `(n,)`."""
@@ -21,3 +26,11 @@ class Objective(ABC):
     @abstractmethod
     def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
         """What the generator minimises, a scalar; scores and weights are `(n,)`."""
+
+    def against(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
+        """What the generator minimises where the objective compares `pairs`."""
+        return self.generator(generated, weights)
+
+    def witness(self, scores: Tensor, generated: Tensor) -> Tensor:
+        """The number `(n,)` whose gradient a penalty acts on, of the scores of points and of generated events."""
+        return scores

@@ -1,9 +1,8 @@
-r"""The first adversarial objective (Goodfellow et al. 2014), with its non-saturating generator by default.
+r"""The first adversarial objective (Goodfellow et al. 2014), with its non-saturating generator.
 
 The critic is a classifier with logits $D$, $\max_D \mathbb{E}_x[\log \sigma(D(x))] + \mathbb{E}_{\tilde x}[\log(1 -
 \sigma(D(\tilde x)))]$; the generator maximises $\mathbb{E}_{\tilde x}[\log \sigma(D(\tilde x))]$, which has the same fixed
-point as the minimax game but gradients where the critic is sure. `saturating` plays the minimax game itself, whose value at the
-critic's optimum is twice the Jensen-Shannon divergence less $\log 4$.
+point as the minimax game (`jensen-shannon`) but gradients where the critic is sure.
 
 One-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4) tells the critic that real events are real with
 the probability `real_label` only, so that its logits stay finite and the game does not stagnate.
@@ -28,11 +27,10 @@ class Vanilla(Objective):
 
     Args:
         real_label: label of real events, 1 or a little less.
-        saturating: whether the generator minimises what the critic maximises.
     """
 
-    def __init__(self, real_label: Annotated[float, Field(gt=0.5, le=1)] = 1.0, saturating: bool = False) -> None:
-        self.real_label, self.saturating = real_label, saturating
+    def __init__(self, real_label: Annotated[float, Field(gt=0.5, le=1)] = 1.0) -> None:
+        self.real_label = real_label
 
     def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
         """Cross-entropy with real events labelled `real_label` and generated ones 0; 2 log 2 where they cannot be told apart."""
@@ -42,5 +40,5 @@ class Vanilla(Objective):
         return weighted_mean(of_real + softplus(generated), weights)
 
     def generator(self, generated: Tensor, weights: Tensor | None) -> Tensor:
-        """Cross-entropy of generated events labelled 1, or minus that of their being labelled 0."""
-        return weighted_mean(-softplus(generated) if self.saturating else softplus(-generated), weights)
+        """Cross-entropy of generated events labelled 1."""
+        return weighted_mean(softplus(-generated), weights)

@@ -1,0 +1,253 @@
+r"""An image drawn in a few passes by its likelihood, each pass given the cells of those before.
+
+$$p(y \mid c) = \prod_{k=1}^{5} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \ldots, y_{S_{k-1}}\big)$$
+
+The cells are divided as in an interlaced picture (the five steps of a period of four cells): first every fourth cell of every
+fourth row, then the ones in the middle between them, the crossings, the centres, the rest. Cells of one pass are independent of
+each other given the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several
+times the width of a hadronic shower. So the joint distribution of neighbours, which an energy score or a pixel-wise
+distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead
+of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+
+A cell's distribution is a histogram, a softmax over bins of the learned space: empty, $K$ equal bins from the threshold at 1 to
+the cap at 2, and saturated (`transforms.hcal_scale`, form `log`). A sample is its inverse distribution function at $u = \Phi(z)$,
+linear in a bin: continuous in the noise, since an empty cell is drawn between 0 and 1 and emptied by the read-out. What later
+passes see of a cell grows from zero at its threshold, so that they are continuous too.
+
+Pixels of split cells share one number. The weighted negative log-likelihood of an event is the sum over its cells.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from understudy import hcal_geometry as hcal
+from understudy.geometry import Calorimeter
+from understudy.models.base import Batch, Model, Optimiser, Turn, weighted_mean
+from understudy.networks.grid import ROUNDING, Grid
+from understudy.networks.interlaced import Pass, Trunk
+from understudy.registry import Given, register
+
+ADAM = Optimiser(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", clip_norm=10.0)
+PASSES = 5
+MARGIN = 2
+"""Blocks around its cells that a pass looks at: as far as two 3 x 3 convolutions reach."""
+RISE = 16.0
+"""What a later pass sees of a cell rises from its threshold to the sixteenth part of the range."""
+
+
+def pass_of_pixel(rows: int, columns: int) -> Tensor:
+    """Pass `(rows, columns)` of each pixel by its place in a period of four."""
+    r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    odd = (r % 2) + (c % 2)
+    found = torch.where(odd == 2, 3, 4)
+    even = odd == 0
+    crossing = (r % 4) != (c % 4)
+    return torch.where(even, torch.where(crossing, 2, torch.where(r % 4 == 0, 0, 1)), found)
+
+
+def pass_of_block(rows: int, columns: int) -> Tensor:
+    """Pass `(rows, columns)` of blocks that are one cell each, by their place in a period of two."""
+    r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.where((r % 2) != (c % 2), 2, r % 2)
+
+
+@register("models", "interlaced")
+class Interlaced(Model):
+    """The cells of an image, in the learned space of `hcal-scale` with `form: log`, given an image among the conditions.
+
+    Args:
+        feature_size: numbers that encode the conditions: images first, then any others.
+        response_size: cells.
+        trunk: channels of the network that looks at the conditions.
+        width: channels of the network of each pass.
+        bins: $K$, between threshold and cap.
+        optimiser: of all networks. Signed weights count with their sign.
+        rng: draws the initial weights; torch's own generator if None.
+        geometry: where the cells sit; of `lhcb-hcal` it is known which pixels are one cell.
+
+    Raises:
+        ValueError: no geometry, one that is no stack of equal grids, or no image among the features.
+    """
+
+    rounding = ROUNDING
+    steep = True
+
+    def __init__(
+        self,
+        *,
+        feature_size: Given[int],
+        response_size: Given[int],
+        trunk: PositiveInt = 32,
+        width: PositiveInt = 40,
+        bins: Annotated[int, Field(ge=2, le=200)] = 32,
+        optimiser: Optimiser = ADAM,
+        rng: Given[torch.Generator | None] = None,
+        geometry: Given[Calorimeter | None] = None,
+    ) -> None:
+        super().__init__()
+        self.grid = Grid.of(geometry, 3, None, "an interlaced model")
+        images, further = divmod(feature_size, self.grid.n_cells)
+        if self.grid.n_cells != response_size or self.grid.channels != 1 or images < 1:
+            raise ValueError(
+                f"an interlaced model makes one image of {self.grid.n_cells} cells out of another, but {response_size} numbers"
+                f" are asked for and {feature_size} given; encode a condition that is an image, and keep the cells"
+            )
+        self.images, self.bins, self.optimiser = images, bins, optimiser
+        self.noise_size = response_size
+        rows, columns = self.grid.full[0] // 2, self.grid.full[1] // 2
+        self.blocks = (rows, columns)
+        self.trunk = Trunk(4 * images + further, trunk, self.blocks, rng)
+        self._divide(geometry)
+        self.passes = nn.ModuleList()
+        for k in range(PASSES):
+            top, bottom, left, right = self.windows[k]
+            shape = (bottom - top, right - left)
+            self.passes.append(Pass(trunk, 8 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
+        self.register_buffer("triangle", torch.triu(torch.ones(bins + 2, bins + 2)), persistent=False)
+
+    triangle: Tensor
+
+    def _divide(self, geometry: Calorimeter | None) -> None:
+        """Which cells each pass draws, as indices into the window of blocks that it looks at, and where they go."""
+        inside = self.grid.pad(torch.ones(1, self.grid.n_cells))[0, 0] > 0
+        pixel = torch.where(inside, pass_of_pixel(*self.grid.full), -1)
+        numbers = self.grid.pad(torch.arange(self.grid.n_cells, dtype=torch.float32)[None])[0, 0].long()
+        whole = torch.zeros(self.blocks, dtype=torch.bool)
+        if geometry is not None and geometry.name == "lhcb-hcal":
+            split = self.grid.pad(torch.tensor(~hcal.inner_pixels()).float().reshape(1, -1))[0, 0] > 0
+            whole = split[::2, ::2]
+            block = pass_of_block(*self.blocks).repeat_interleave(2, 0).repeat_interleave(2, 1)
+            first = torch.zeros(self.grid.full, dtype=torch.bool)
+            first[::2, ::2] = True
+            pixel = torch.where(split, torch.where(first, block, -1), pixel)
+        self.register_buffer("whole", whole, persistent=False)
+        channels = gathered(pixel[None, None].float())[0].long()  # (4, rows, columns) of blocks
+        cells = gathered(numbers[None, None].float())[0].long()
+        self.windows: list[tuple[int, int, int, int]] = []
+        self.pixels: list[int] = []  # that a pass draws of a block
+        for k in range(PASSES):
+            mine = channels == k
+            rows, columns = (mine.any(0).any(d).nonzero().flatten() for d in (1, 0))
+            window = (
+                max(0, int(rows.min()) - MARGIN) if len(rows) else 0,
+                min(self.blocks[0], int(rows.max()) + 1 + MARGIN) if len(rows) else 1,
+                max(0, int(columns.min()) - MARGIN) if len(columns) else 0,
+                min(self.blocks[1], int(columns.max()) + 1 + MARGIN) if len(columns) else 1,
+            )
+            self.windows.append(window)
+            used = _cut(mine, window).flatten(1)
+            used = used[used.any(1)] if used.any() else used[:1]
+            self.pixels.append(len(used))
+            blocks = used.any(0).nonzero().flatten()
+            self.register_buffer(f"blocks_{k}", blocks, persistent=False)
+            self.register_buffer(f"here_{k}", used[:, blocks].flatten().nonzero().flatten(), persistent=False)
+            self.register_buffer(f"there_{k}", mine.flatten().nonzero().flatten(), persistent=False)
+            self.register_buffer(f"cells_{k}", cells[mine], persistent=False)
+
+    whole: Tensor
+
+    def turns(self) -> tuple[Turn, ...]:
+        """One."""
+        return (Turn("likelihood", tuple(self.parameters()), self.optimiser, self.loss),)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Minus the weighted mean log-likelihood of an event, over its cells."""
+        trunk = self.trunk(self.given(batch.conditions))
+        truth = self.expanded(batch.response)
+        total = batch.response.new_zeros(len(batch))
+        drawn: Tensor = torch.zeros_like(truth)
+        done = torch.zeros_like(truth[:1], dtype=torch.bool)
+        for k in range(PASSES):
+            logits = self.logits(k, trunk, drawn).float()
+            values = batch.response.index_select(1, self._columns("cells", k))
+            wrong = nn.functional.cross_entropy(logits, self.bin_of(values), reduction="none")
+            total = total + wrong.sum(1)
+            done = done | self.mask(k)
+            drawn = torch.where(done, truth, 0.0)
+        return weighted_mean(total, batch.weights)
+
+    def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The loss of other events."""
+        return self.loss(batch, generator)
+
+    def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        """An image `(n, d)`: five passes."""
+        trunk = self.trunk(self.given(conditions))
+        u = 0.5 * (1 + torch.erf(noise * math.sqrt(0.5)))
+        known = noise.new_zeros((noise.shape[0], 4 * self.blocks[0] * self.blocks[1]))
+        for k in range(PASSES):
+            logits = self.logits(k, trunk, self.tied(known.reshape(-1, 4, *self.blocks)))
+            drawn = self.drawn(logits.float(), u.index_select(1, self._columns("cells", k)))
+            known = known.index_add(1, self._columns("there", k), drawn)
+        return self.grid.crop(spread(self.tied(known.reshape(-1, 4, *self.blocks)))).to(noise.dtype)
+
+    def given(self, conditions: Tensor) -> Tensor:
+        """Features `(n, c)` as channels of blocks."""
+        size, rows = self.grid.n_cells, conditions.shape[0]
+        parts = [gathered(self.grid.pad(conditions[:, i * size : (i + 1) * size])) for i in range(self.images)]
+        further = conditions[:, self.images * size :]
+        if further.shape[1]:
+            parts.append(further[:, :, None, None].expand(rows, further.shape[1], *self.blocks))
+        return torch.cat(parts, dim=1)
+
+    def expanded(self, response: Tensor) -> Tensor:
+        """Cells `(n, d)` as channels of blocks `(n, 4, rows, columns)`."""
+        return gathered(self.grid.pad(response))
+
+    def tied(self, blocks: Tensor) -> Tensor:
+        """Give the four pixels of a whole cell the number of the first."""
+        return torch.where(self.whole, blocks[:, :1], blocks)
+
+    def mask(self, k: int) -> Tensor:
+        """Pixels that pass `k` draws, `(1, 4, rows, columns)`, those of whole cells with them."""
+        flat = torch.zeros(4 * self.blocks[0] * self.blocks[1], dtype=torch.bool, device=self.whole.device)
+        flat[self._columns("there", k)] = True
+        return self.tied(flat.reshape(1, 4, *self.blocks))
+
+    def logits(self, k: int, trunk: Tensor, drawn: Tensor) -> Tensor:
+        """Logits `(n, bins + 2, cells)` of the cells of pass `k`, given what was drawn before, `(n, 4, rows, columns)`."""
+        known = None
+        if k:
+            above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
+            known = torch.cat([above, (RISE * above).clamp(max=1.0)], dim=1).to(trunk.dtype)
+        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
+        made = made.reshape(-1, self.pixels[k], self.bins + 2, made.shape[2]).transpose(1, 2)
+        return made.flatten(2).index_select(2, self._columns("here", k))
+
+    def bin_of(self, values: Tensor) -> Tensor:
+        """The bin of each value, int64 of the same shape: 0 is empty, the last one saturated."""
+        inner = ((values - 1) * self.bins).floor().clamp(0, self.bins - 1).long() + 1
+        return torch.where(values < 1, 0, torch.where(values >= 2 - 1e-6, self.bins + 1, inner))
+
+    def drawn(self, logits: Tensor, u: Tensor) -> Tensor:
+        """The inverse distribution function of the histograms `(n, bins + 2, cells)` at `u` `(n, cells)`."""
+        p = logits.softmax(1)
+        above = torch.einsum("ij,nic->njc", self.triangle.to(p.dtype), p)  # sums of the bins up to each
+        below = above - p
+        inside = (u.unsqueeze(1) - below) / p.clamp(min=1e-12)
+        share = inside.clamp(0.0, 1.0)  # of every bin: the bins below are full, those above empty
+        return share[:, 0] + share[:, 1:-1].sum(1) / self.bins + share[:, -1]
+
+    def _columns(self, name: str, k: int) -> Tensor:
+        return self.get_buffer(f"{name}_{k}")
+
+
+def gathered(image: Tensor) -> Tensor:
+    """Pixels `(n, channels, rows, columns)` two by two as channels of blocks, `(n, 4 * channels, rows / 2, columns / 2)`."""
+    return nn.functional.pixel_unshuffle(image, 2)
+
+
+def spread(blocks: Tensor) -> Tensor:
+    """The inverse of `gathered`."""
+    return nn.functional.pixel_shuffle(blocks, 2)
+
+
+def _cut(blocks: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    top, bottom, left, right = window
+    return blocks[..., top:bottom, left:right]

@@ -1,0 +1,1 @@
+"""Where a generator's noise comes from."""

@@ -1,0 +1,121 @@
+"""An image drawn in passes: a division of its cells, a likelihood of histograms, and samples that follow it."""
+
+import math
+
+import pytest
+import torch
+
+from understudy import hcal_geometry as hcal
+from understudy.geometry import Calorimeter, Layer, builtin
+from understudy.models.base import Batch
+from understudy.models.interlaced import PASSES, Interlaced, pass_of_pixel
+
+TOY = Calorimeter("toy", (Layer.grid("one", (8, 8), (1.0, 1.0), (0.0, 0.0)),))
+HCAL = builtin("lhcb-hcal")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def build(geometry=TOY, features=None, **words):
+    n = geometry.n_cells
+    words = {"trunk": 4, "width": 8, "bins": 4} | words
+    return Interlaced(feature_size=features or n, response_size=n, geometry=geometry, rng=generator(), **words)
+
+
+def test_neighbours_in_a_pass_are_as_far_apart_as_they_can_be():
+    assert pass_of_pixel(4, 4).tolist() == [[0, 4, 2, 4], [4, 3, 4, 3], [2, 4, 1, 4], [4, 3, 4, 3]]
+
+
+@pytest.mark.parametrize("geometry", [TOY, HCAL])
+def test_every_cell_is_drawn_once_and_split_ones_together(geometry):
+    model = build(geometry)
+    drawn = torch.cat([model.get_buffer(f"cells_{k}") for k in range(PASSES)])
+    assert len(drawn.unique()) == len(drawn)
+    if geometry is HCAL:
+        assert len(drawn) == 28 * 32 + 26 * 32 - 14 * 16
+        made = model.sample(torch.randn(3, 3328, generator=generator(1)), torch.rand(3, 3328, generator=generator(2)))
+        image = made.reshape(3, *hcal.SHAPE).detach()
+        outer = ~torch.tensor(hcal.inner_pixels())
+        for part in (image[:, ::2, 1::2], image[:, 1::2, ::2], image[:, 1::2, 1::2]):
+            assert torch.equal(part[:, outer[::2, ::2]], image[:, ::2, ::2][:, outer[::2, ::2]])
+    else:
+        assert sorted(drawn.tolist()) == list(range(geometry.n_cells))
+
+
+def test_bins_are_empty_equal_and_saturated():
+    values = torch.tensor([0.0, 0.99, 1.0, 1.24, 1.26, 1.99, 2.0])
+    assert build().bin_of(values).tolist() == [0, 0, 1, 1, 2, 4, 5]
+
+
+def test_the_loss_is_minus_the_log_likelihood_of_the_cells_given_those_of_earlier_passes():
+    model, g = build().eval(), generator(3)
+    y, c = 2.2 * torch.rand(2, 64, generator=g).round(decimals=1), torch.rand(2, 64, generator=g)
+    total = torch.zeros(2)
+    known = torch.zeros(2, 64)
+    passes = pass_of_pixel(8, 8).flatten()
+    for k in range(PASSES):
+        logits = model.logits(k, model.trunk(model.given(c)), model.expanded(known))
+        for j, cell in enumerate(model.get_buffer(f"cells_{k}").tolist()):
+            assert passes[cell] == k
+            for event in range(2):
+                p = torch.softmax(logits[event, :, j], 0)
+                total[event] -= torch.log(p[int(model.bin_of(y[event, cell]))])
+        known = torch.where(passes <= k, y, 0.0)
+    torch.testing.assert_close(model.loss(Batch(y, c), g), total.mean())
+    w = torch.tensor([2.0, -1.0])
+    torch.testing.assert_close(model.loss(Batch(y, c, w), g), (w * total).mean())
+
+
+def test_a_cell_does_not_depend_on_those_of_its_own_and_later_passes():
+    model, g = build().eval(), generator(3)
+    trunk, known = model.trunk(model.given(torch.rand(1, 64, generator=g))), 2 * torch.rand(1, 64, generator=g)
+    passes = pass_of_pixel(8, 8).flatten()
+    for k in range(1, PASSES):
+        seen = torch.where(passes < k, known, 0.0)
+        a = model.logits(k, trunk, model.expanded(seen))
+        assert not torch.equal(a, model.logits(k, trunk, model.expanded(0 * seen)))
+
+
+def test_samples_are_the_inverse_distribution_function():
+    model = build()
+    p = torch.tensor([0.5, 0.1, 0.2, 0.05, 0.05, 0.1])
+    u = torch.tensor([0.0, 0.25, 0.5, 0.55, 0.7, 0.8, 0.875, 0.9, 0.95, 1.0])
+    found = model.drawn(p.log().reshape(1, 6, 1).repeat(10, 1, 1), u[:, None])[:, 0]
+    expected = torch.tensor([0.0, 0.5, 1.0, 1.125, 1.375, 1.5, 1.875, 2.0, 2.5, 3.0])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_it_learns_rates_given_an_image_and_correlations_of_neighbours():
+    g = generator(5)
+
+    def sample(n):
+        c = (torch.rand(n, 64, generator=g) < 0.3).float()
+        common = torch.rand(n, 1, generator=g).expand(n, 64) if n else c
+        hit = torch.rand(n, 64, generator=g) < 0.2 + 0.6 * c
+        return torch.where(hit, 1.0 + 0.999 * common, 0.0), c
+
+    model = build(width=16, trunk=8)
+    (turn,) = model.turns()
+    optimiser = torch.optim.Adam(turn.parameters, lr=5e-3)
+    for _ in range(220):
+        y, c = sample(64)
+        optimiser.zero_grad()
+        turn.loss(Batch(y, c), g).backward()
+        optimiser.step()
+    _, c = sample(400)
+    with torch.no_grad():
+        made = model.eval().sample(torch.randn(400, 64, generator=g), c)
+    hit = made >= 1
+    assert float(hit[c == 1].float().mean()) == pytest.approx(0.8, abs=0.08)
+    assert float(hit[c == 0].float().mean()) == pytest.approx(0.2, abs=0.08)
+    spread = torch.stack([row[h].std() for row, h in zip(made, hit, strict=True)]).mean()
+    assert float(spread) < 0.75 * math.sqrt(1 / 12)  # within an event the hit cells hold alike, over all events they do not
+
+
+def test_an_image_among_the_features_is_needed():
+    with pytest.raises(ValueError, match="makes one image of 64 cells out of another, but 64 numbers are asked for and 3 given"):
+        build(features=3)
+    with pytest.raises(ValueError, match="needs to know where the cells of an image sit"):
+        Interlaced(feature_size=4, response_size=4)
