@@ -72,6 +72,8 @@ class DetectorResponse(Analysis):
 
     def __call__(self, samples: Samples) -> Sequence[Finding]:
         """Regions, maps, reliability, single particles, directions."""
+        if samples.reference_name in samples.candidates:
+            samples = replace(samples, reference_name=f"{samples.reference_name} (reference)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)
             reference, floor, others = self._asked(samples)
