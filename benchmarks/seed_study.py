@@ -3,8 +3,8 @@
     python benchmarks/seed_study.py delphes-electron [--seeds 5] [--out runs/seeds] [--events N] [--same-events] [--all]
 
 Every number of `metrics.json` that has a value is tabulated: its mean over the runs, their standard deviation, the smallest and
-the largest, and the mean of its floor where it has one. `--same-events` leaves the reference events and their split as they are, so
-that the trainings alone differ. Runs that are there already are used again. The table is written to `OUT/spread.json` as well.
+the largest, and the mean of its floor where it has one. `--same-events` leaves the reference events and their split as they are,
+so that the trainings alone differ. Runs that are there already are used again. The table is written to `OUT/spread.json` as well.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class TrackSource(GunSource):
         return None
 
 
-@register("references", "delphes-electron")
+@register("references", "delphes")
 def delphes_electron(gun: TrackGun = _GUN) -> TrackSource:
     """Electrons in the built-in card.
 

@@ -198,9 +198,10 @@ def _names(text: str, shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def rows_per_chunk(schema: Schema) -> int:
-    """Events in one compressed chunk of a file: 500, or fewer where they would take more than 4 MiB."""
-    width = sum(b.width for b in (*schema.conditions, *schema.response, *schema.aux))
-    return int(np.clip(2**22 // max(4 * width, 1), 1, 500))
+    """Events in one compressed chunk of a file: 500, or fewer where they would take more than 4 MiB; more of single numbers."""
+    blocks = (*schema.conditions, *schema.response, *schema.aux)
+    most = 500 if any(b.shape or b.kind == "jagged" for b in blocks) else 2**14
+    return int(np.clip(2**22 // max(4 * sum(b.width for b in blocks), 1), 1, most))
 
 
 def jagged_parts(values: Any, block: Block) -> tuple[Array, Array]:

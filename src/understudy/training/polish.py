@@ -53,7 +53,7 @@ def polish(model: Model, data: Batch, steps: int, seed: int = 0) -> None:
     try:
         with torch.enable_grad():
             first = float(loss())
-            optimiser.step(loss)  # type: ignore[arg-type]
+            optimiser.step(loss)  # type: ignore[no-untyped-call]
             last = float(loss())
     finally:
         for p in held:

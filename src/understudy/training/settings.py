@@ -29,7 +29,7 @@ class TrainingSettings(BaseModel):
         device: where to train; `auto` takes an accelerator where there is one.
         threads: threads of torch on a CPU; None for one per core. Small networks train fastest on one, and the last bits of
             the weights depend on the number.
-        polish: steps of L-BFGS, with all training events, that bring the last linear maps to the optimum at the end (`polish.py`);
+        polish: steps of L-BFGS, with all training events, that bring the last linear maps to the optimum at the end (`polish`);
             for models that are trained by their likelihood. None leaves them as they are.
         minutes: stop at the end of the epoch in which so many minutes have been spent, and say so in the history; None goes on to
             `epochs`. The schedules do not know of it, and a slower machine trains less: such a run is not reproducible.

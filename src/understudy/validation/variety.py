@@ -49,6 +49,8 @@ MOST_COLUMNS = 12
 """Observables of a response that is no calorimeter's."""
 FEWEST = 30
 """Events that must have an observable before its width is compared."""
+MOST_SEARCHED = 20_000
+"""Events among which typical conditions are looked for: the search goes with the square of their number."""
 WINDOW = 0.05
 """Part of the events, in the order of their energies, among which a condition is chosen."""
 
@@ -112,6 +114,7 @@ def condition_points(events: Events) -> Array:
 
 def typical_rows(events: Events, geometry: Calorimeter | None, count: int) -> list[int]:
     """Rows of `count` events that stand for all: at equally spaced quantiles of the energy, where events are densest."""
+    events = events[:MOST_SEARCHED]
     points = condition_points(events)
     if not points.shape[1]:
         return [0]

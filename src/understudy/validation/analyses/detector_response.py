@@ -3,7 +3,8 @@ r"""How a tracker answers to single particles: what part is found, and with what
 The questions of the report on conditional WGAN-GP of Delphes (Cambridge Part III, 2018, figs. 12-16), with numbers: efficiency
 and relative response in regions and as maps over $(p_T, \eta)$; whether the probability to be detected is calibrated; one
 electron fed again and again; what passes through unchanged; the dependence on $\eta$ and not on $\phi$ at one momentum.
-Where reference and candidates can be asked, each is asked for `events` particles at the test conditions, again and again.
+Where reference and candidates can be asked, each is asked for `events` particles, at the test conditions and, where these are
+fewer, at the training ones: only where those lie is used, the answers are new for all.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class DetectorResponse(Analysis):
 
     def __call__(self, samples: Samples) -> Sequence[Finding]:
         """Regions, maps, reliability, single particles, directions."""
+        if samples.reference_name in samples.candidates:
+            samples = replace(samples, reference_name=f"{samples.reference_name} (reference)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)
             reference, floor, others = self._asked(samples)
@@ -90,8 +93,11 @@ class DetectorResponse(Analysis):
                 Tracks.of(samples.floor),
                 {name: Tracks.of(events) for name, events in samples.candidates.items()},
             )
-        rows = np.arange(self.events) % len(samples.reference)
-        given = {b.name: samples.reference.conditions[b.name][rows] for b in samples.reference.schema.given}
+        pool = [e.conditions for e in (samples.reference, samples.train) if e is not None]
+        given = {}
+        for block in samples.reference.schema.given:
+            known = np.concatenate([c[block.name] for c in pool])
+            given[block.name] = known[np.arange(self.events) % len(known)]
         made = {name: answers(s, given, samples, name) for name, s in samples.standins.items()}
         return (
             answers(samples.simulator, given, samples, "reference"),
