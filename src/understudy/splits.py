@@ -94,7 +94,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     parts = divide(prepared, split, rng)
     if not simulates:
         place.begin()
-    name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
+    name = recipe.reference.kind if simulates else storage.title(recipe.reference.arguments["path"])
     place.use_data(name, digest)
     check_same_events(recipe, digest)
     if other is not None:
