@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from understudy import seeds, storage
@@ -94,7 +93,7 @@ def prepare(recipe: Recipe, place: RunDirectory, console: Console) -> Data:
     parts = divide(prepared, split, rng)
     if not simulates:
         place.begin()
-    name = recipe.reference.kind if simulates else Path(recipe.reference.arguments["path"]).name
+    name = recipe.reference.kind if simulates else storage.title(recipe.reference.arguments["path"])
     place.use_data(name, digest)
     check_same_events(recipe, digest)
     if other is not None:

@@ -65,6 +65,7 @@ def test_a_source_draws_from_them_and_their_digest_is_of_all_their_files(tmp_pat
     assert len(np.unique(source.generate(20, np.random.default_rng(1))["label"])) == 10
     before = storage.digest(tmp_path)
     assert before == storage.digest(source.path)
+    assert storage.title(tmp_path) == "t10k-images-idx3-ubyte.gz"
     mnist(tmp_path, labels=idx(LABELS[::-1].copy()))
     assert storage.digest(tmp_path) != before
 

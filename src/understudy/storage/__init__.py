@@ -25,7 +25,7 @@ from understudy.storage.reader import Reader
 from understudy.storage.root import RootReader, RootWriter
 from understudy.storage.writer import Writer
 
-__all__ = ["Reader", "Writer", "check_ending", "digest", "iterate", "read", "reader", "write", "writer"]
+__all__ = ["Reader", "Writer", "check_ending", "digest", "iterate", "read", "reader", "title", "write", "writer"]
 
 _FORMATS: dict[str, tuple[type[Reader], type[Writer]]] = {
     ".h5": (Hdf5Reader, Hdf5Writer),
@@ -46,6 +46,11 @@ def _format(path: str | Path) -> tuple[type[Reader], type[Writer]]:
     if suffix not in _FORMATS:
         raise ValueError(f"{path} has the ending {suffix!r}, which is no file format for events; use {', '.join(_FORMATS)}")
     return _FORMATS[suffix]
+
+
+def title(path: str | Path) -> str:
+    """What a file of events is called in a report: its name; of a folder or pattern of images that of the first file."""
+    return image_files(path)[0].name if is_images(path) else Path(path).name
 
 
 def digest(path: str | Path) -> str:
