@@ -2,8 +2,8 @@
 
     python pidgan_rich.py TRACKS.npz ANSWERS.npz [--minutes 10] [--algorithm CramerGAN] [--batch 2048]
 
-`TRACKS.npz` is what `rich.py` writes: features and DLLs of weighted training tracks, features of the test tracks. Players and
-rates are those with which pidgan's authors train their model of the RICH: ten residual layers of 128, 64 latent numbers,
+`TRACKS.npz` is what `lhcb_rich.py` writes: features and DLLs of weighted training tracks, features of the test tracks. Players
+and rates are those with which pidgan's authors train their model of the RICH: ten residual layers of 128, 64 latent numbers,
 RMSprop at 4e-4 and 5e-4; the critic of `CramerGAN` gives 256 numbers. DLLs go through scikit-learn's QuantileTransformer to
 normal scores (it knows no weights); the weights, negative ones included, go to pidgan as `sample_weight`. After the budget the
 last generator answers.

@@ -1,6 +1,6 @@
 """Stand-ins of the LHCb RICH beside pidgan's, on the same weighted tracks and before the same judges.
 
-    python benchmarks/peers/rich.py --run runs/lhcb-rich runs/lhcb-rich-cramer --out runs/peers-rich [--minutes 10]
+    python benchmarks/peers/lhcb_rich.py --run runs/lhcb-rich runs/lhcb-rich-cramer --out runs/peers-rich [--minutes 10]
         [--algorithm CramerGAN WGAN_GP] [--venvs DIR]
 
 The tracks are those of the first run, split as it split them: training tracks with their sWeights for pidgan, features encoded
