@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy.build import learned_from, target_of
+from understudy.conditions import together
 from understudy.models.base import Batch, Model
 from understudy.splits import Data
 from understudy.surrogate import RESPONSE, Stage, as_tensors
@@ -16,6 +17,9 @@ from understudy.training.session import Score
 from understudy.transforms.base import check_sample
 from understudy.validation.distances import wasserstein1
 from understudy.validation.score import PhysicsScore
+
+WHOLE = 4_000_000
+"""Numbers of the responses that are drawn in one pass."""
 
 
 def stage_score(stage: Stage, data: Data, seed: int) -> Score:
@@ -41,13 +45,20 @@ def stage_score(stage: Stage, data: Data, seed: int) -> Score:
             misfit = None if physics else model.misfit(validation, torch.Generator().manual_seed(seed))
             if misfit is not None:
                 return {"score": float(misfit)}
-            drawn = model.sample(noise.to(device), features.to(device)).cpu()
+            drawn = sampled(model, noise, features, device, truth.shape[1])
             if physics is None:
                 return {"score": binned_distance(truth, drawn, features[:, 0], weights=weights)}
             response = stage.project(stage.restored(stage.physical(drawn, seen), element), conditions)
         return physics.score(events.with_response(response.numpy()))
 
     return score
+
+
+def sampled(model: Model, noise: Tensor, features: Tensor, device: torch.device, width: int) -> Tensor:
+    """What a model on `device` draws in the learned space, `(n, d)`; wide responses a part of the events at a time."""
+    size = len(noise) if len(noise) * width <= WHOLE else together(width)
+    parts = zip(torch.split(noise, size), torch.split(features, size), strict=True)
+    return torch.cat([model.sample(z.to(device), c.to(device)).cpu() for z, c in parts])
 
 
 def binned_distance(truth: Tensor, drawn: Tensor, feature: Tensor, bins: int = 8, weights: Tensor | None = None) -> float:

@@ -183,6 +183,7 @@ KNOWN = (
     Example("log", {"shift": 0.0}, all_positive),
     Example("logit", {}, fractions, lambda x: relative(x, 3e-6) + 1e-12),
     Example("logit", {"alpha": 1e-3}, fractions, lambda x: relative(x, 3e-6) + 1e-9, export=False),
+    Example("pixels", {}, fractions, lambda x: 1e-7 + 0 * x),
     Example("box-cox", {}),
     Example("box-cox", {"shift": 1e-2, "per": "component"}, export=False),
     Example("box-cox", {"power": 0.0}),

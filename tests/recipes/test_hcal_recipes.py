@@ -8,6 +8,7 @@ import yaml
 from understudy import hcal_geometry as hcal
 from understudy import storage
 from understudy.console import Console
+from understudy.deployment import bundle as bundles
 from understudy.deployment.bundle import load_bundle, read_trained
 from understudy.deployment.pipeline import load_pipeline
 from understudy.events import Events
@@ -85,7 +86,12 @@ def trained(words, folder):
     return train_only(folder / "recipe.yaml", out=folder / "run", console=QUIET)
 
 
-@pytest.mark.parametrize("name", sorted(n for n in shipped() if n.startswith(("lhcb-hcal-tip", "lhcb-hcal-cir"))))
+EVENTS = sorted(n for n in shipped() if n.startswith(("lhcb-hcal-tip", "lhcb-hcal-cir")))
+REFINED = {n for n in EVENTS if "-cir-" in n}
+"""The same models as those of tracker images, with another image."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in REFINED else n for n in EVENTS])
 def test_it_is_trained_and_answers_with_what_the_read_out_can_report(name, events, stp, tmp_path):
     run = trained(small(name, events, stp), tmp_path)
     surrogate, recipe, _ = read_trained(run)
@@ -97,7 +103,8 @@ def test_it_is_trained_and_answers_with_what_the_read_out_can_report(name, event
     np.testing.assert_array_equal(hcal.as_read_out(made.reshape(7, *hcal.SHAPE)), made.reshape(7, *hcal.SHAPE))
 
 
-def test_the_bundle_of_a_refinement_holds_both_steps(events, stp, tmp_path):
+def test_the_bundle_of_a_refinement_holds_both_steps(events, stp, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "COMPARED", 40)
     run = trained(small("lhcb-hcal-cir", events, stp), tmp_path)
     export_run(run, console=QUIET)
     pipeline, tracks = load_pipeline(run, threads=1), storage.read(events)[:9]["tracks"]

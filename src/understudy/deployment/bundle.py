@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from understudy import seeds
 from understudy.build import build_surrogate
+from understudy.conditions import together
 from understudy.deployment.card import card
 from understudy.deployment.export import Graph
 from understudy.deployment.parity import check_parity
@@ -101,9 +102,13 @@ def write_bundle(
 
 
 def compared(events: Events) -> Events:
-    """The given conditions of `COMPARED` events, evenly spaced; of fewer ones again and again, with other noise."""
+    """The given conditions of `COMPARED` events, evenly spaced; of fewer ones again and again, with other noise.
+
+    Where responses are wide there are fewer: all of them pass through the networks at once.
+    """
     names = [b.name for b in events.schema.given]
-    rows = np.linspace(0, len(events) - 1, COMPARED).round().astype(int) if len(events) > COMPARED else np.arange(COMPARED)
+    n = together(events.schema.response_width, COMPARED)
+    rows = np.linspace(0, len(events) - 1, n).round().astype(int) if len(events) > n else np.arange(n)
     return Events(Schema(events.schema.given), {name: events.conditions[name][rows % len(events)] for name in names})
 
 

@@ -159,7 +159,7 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
             other = {k: v if k in conditions else (1.0 + sign * DRAWN_STEP) * v for k, v in known.items()}
             moved.append(stage.before_projections(rest, other))
     elif any(getattr(module, "steep", False) for module in stage.model.modules()):
-        moved += [surrogate.before_projections(way, conditions) for way in _shaken_noise(noise)]
+        moved += [surrogate.before_projections(way, conditions) for way in _shaken_noise(noise, allowed)]
     farthest = torch.stack([(values - here).abs() for values in moved]).amax(0)
     if len(stage.calibrations):
         farthest = torch.maximum(farthest, _shaken(stage, drawn, step, features, seen, element))
@@ -167,10 +167,13 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
     return found
 
 
-def _shaken_noise(noise: Tensor) -> list[Tensor]:
-    """The noise moved by `NOISE_STEP`, each number up or down at random: for models that say that they are `steep`."""
+def _shaken_noise(noise: Tensor, step: float) -> list[Tensor]:
+    """The noise moved by a part `step`, each number up or down at random: for models that say that they are `steep`.
+
+    Rounding inside them moves a sample as noise does that is a little larger or smaller, and moves other numbers with it.
+    """
     rng = torch.Generator().manual_seed(0)
-    return [noise * (1.0 + NOISE_STEP * _signs(noise, rng)) for _ in range(WAYS)]
+    return [noise * (1.0 + step * _signs(noise, rng)) for _ in range(WAYS)]
 
 
 def _shaken(stage: Stage, drawn: Tensor, step: Tensor, features: Tensor, seen: Tensors, element: Tensor | None) -> Tensor:
