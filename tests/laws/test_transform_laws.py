@@ -223,7 +223,9 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
-    Example("hcal-window", {"reach": 2}, single_tracks, schema=PIONS, exact_weights=False),
+    Example(
+        "hcal-window", {"reach": 2}, single_tracks, export=False, schema=PIONS, exact_weights=False
+    ),  # its recipe is exported
     Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
     Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
     Example("hcal-scale", {"form": "log"}, images, events=24),
