@@ -26,8 +26,10 @@ FOLDS = 4
 FEWEST = 200
 """Events below which nothing can be learned, and negative weights are set to zero."""
 BATCH = 512
-UPDATES = (500, 6000)
+UPDATES = (500, 8000)
 """Fewest and most updates of a network; between them one for every 16 events."""
+MANY = 20_000
+"""Events from which on the network is a larger one: what is left of the background is its error."""
 FARTHEST = 8.0
 """Standard deviations at which features are cut off."""
 
@@ -75,7 +77,8 @@ def _learned(x: Tensor, weights: Array, asked: Tensor, seed: int) -> Array:
     rng = torch.Generator().manual_seed(seed)
     largest = float(weights.max())
     w = torch.from_numpy(weights.astype(np.float32)) / largest
-    network = Dense(inputs=x.shape[1], outputs=1, layers=2, width=64, activation="silu", rng=rng)
+    layers, width = (3, 128) if len(x) >= MANY else (2, 64)
+    network = Dense(inputs=x.shape[1], outputs=1, layers=layers, width=width, activation="silu", rng=rng)
     updates = int(np.clip(len(x) // 16, *UPDATES))
     optimiser = torch.optim.AdamW(network.parameters(), 5e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=updates)

@@ -117,6 +117,19 @@ def tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
     return torch.stack([2 * pt, direction], 1), {"incident_energy": pt, "total_energy": direction}
 
 
+def single_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
+    """Images with energy in the 3 x 3 inner cells around a track, and in none else."""
+    column = torch.randint(20, 44, (n,), generator=generator)
+    row = torch.where(torch.rand(n, generator=generator) < 0.5, 16, 34) + torch.randint(0, 3, (n,), generator=generator)
+    image = torch.zeros(n, 52, 64)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            image[torch.arange(n), row + dy, column + dx] = 24 + 1000 * torch.rand(n, generator=generator)
+    place = torch.stack([column - 31.5, row - 25.5], 1) + 0.9 * (torch.rand(n, 2, generator=generator) - 0.5)
+    return image.flatten(1), {"position": 131.3 * place, "et": image.sum((1, 2))}
+
+
+PIONS = Schema((Block("position", "mm", shape=(2,)), Block("et", "MeV")), (Block("cells", "MeV", shape=(3328,), minimum=0.0),))
 TRACKS = Schema((Block("incident_energy"), Block("total_energy")), (Block("smeared"), Block("passed")))
 MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 16, "epochs": 3, "batch_size": 16}
 
@@ -170,6 +183,7 @@ KNOWN = (
     Example("log", {"shift": 0.0}, all_positive),
     Example("logit", {}, fractions, lambda x: relative(x, 3e-6) + 1e-12),
     Example("logit", {"alpha": 1e-3}, fractions, lambda x: relative(x, 3e-6) + 1e-9, export=False),
+    Example("pixels", {}, fractions, lambda x: 1e-7 + 0 * x),
     Example("box-cox", {}),
     Example("box-cox", {"shift": 1e-2, "per": "component"}, export=False),
     Example("box-cox", {"power": 0.0}),
@@ -209,6 +223,7 @@ KNOWN = (
         lambda x: 2e-4 + 0 * x,
         exact_weights=False,
     ),
+    Example("hcal-window", {"reach": 2}, single_tracks, schema=PIONS, exact_weights=False),
     Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
     Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
     Example("hcal-scale", {"form": "log"}, images, events=24),

@@ -16,6 +16,7 @@ SMALL = {
     "dense": {"layers": 1, "width": 12, "embedding": 8},
     "convolution": {"channels": [4, 6], "embedding": 8},
     "image": {"width": 4, "embedding": 8},
+    "u-net": {"channels": [4, 6], "blocks": 1, "embedding": 8},
     "attention": {"patch": [3, 2], "blocks": 1, "width": 8, "heads": 2, "embedding": 8},
 }
 """Small arguments; any other velocity is built with its defaults."""

@@ -217,3 +217,11 @@ def test_networks_that_do_not_fit_are_named(arguments, match):
 def test_wrong_words_of_a_recipe(key, value, match):
     with pytest.raises(ValueError, match=match):
         factory("models", {"kind": "flow-matching", key: value}, "model")
+
+
+def test_a_lower_temperature_starts_from_narrower_noise():
+    narrow, plain = (
+        FlowMatching(feature_size=1, response_size=2, temperature=t, rng=torch.Generator().manual_seed(1)) for t in (0.5, 1.0)
+    )
+    noise, conditions = torch.randn(6, 2), torch.zeros(6, 1)
+    torch.testing.assert_close(narrow.sample(noise, conditions), plain.sample(0.5 * noise, conditions))

@@ -29,9 +29,8 @@ model is tested in `laws` and `models`, that of the rest by the recipe that they
 TAUGHT = {name for name in VARIANTS if Recipe.load(name).needs}
 """Variants that need an exported run."""
 
-
-ELSEWHERE = {name for name in shipped() if name.startswith(("lhcb-rich", "lhcb-hcal-tip", "lhcb-hcal-cir"))}
-"""Recipes of tables and of whole events, which have tests of their own beside this file."""
+ELSEWHERE = {name for name in shipped() if name.startswith(("lhcb-rich", "lhcb-hcal"))}
+"""Recipes of tables and of the LHCb HCAL, which have tests of their own beside this file."""
 SHOWERS = sorted(set(shipped()) - ELSEWHERE)
 
 

@@ -143,9 +143,19 @@ class Model(nn.Module, ABC):
         """How badly the model describes other events, where its loss tells that: minus a mean log-likelihood; else None."""
         return None
 
+    def last_maps(self) -> list[nn.Parameter]:
+        """Parameters of the last linear maps of its networks, where a model can tell which they are (see `training.polish`)."""
+        return []
+
     @abstractmethod
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
         """Transformed response `(n, d)` for noise `(n, noise_size)` and features `(n, c)`; uses only ONNX operations."""
+
+
+def last_map(network: nn.Module) -> list[nn.Parameter]:
+    """Parameters of the last linear map of a network whose modules are in the order in which they are used."""
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return list(linear[-1].parameters()) if linear else []
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, weighted_mean
+from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, last_map, weighted_mean
 from understudy.registry import Given, Part, factory, register
 
 NETWORK: dict[str, Any] = {"kind": "dense", "layers": 2, "width": 64, "activation": "silu"}
@@ -61,6 +61,10 @@ class Detection(Model):
     def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The loss."""
         return self.loss(batch, generator)
+
+    def last_maps(self) -> list[nn.Parameter]:
+        """The network's last linear map."""
+        return last_map(self.network)
 
     def log_odds(self, features: Tensor) -> Tensor:
         """$F(c)$, `(n,)`."""

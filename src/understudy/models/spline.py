@@ -21,7 +21,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, weighted_mean
+from understudy.models.base import Batch, Model, Optimiser, Spec, Turn, last_map, weighted_mean
 from understudy.models.likelihood import floored
 from understudy.models.rational_quadratic import Spline
 from understudy.registry import Given, Part, factory, register
@@ -106,6 +106,10 @@ class SplineFlow(Model):
     def misfit(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The loss."""
         return self.loss(batch, generator)
+
+    def last_maps(self) -> list[nn.Parameter]:
+        """The last linear map of each network."""
+        return [p for network in self.networks for p in last_map(network)]
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Weighted mean of the negative log-likelihood."""

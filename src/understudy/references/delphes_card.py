@@ -11,8 +11,8 @@ electromagnetic calorimeter and what reads its energy flow. The modules do what 
 - `SimpleCalorimeter`, `Calorimeter`: $E$ times the photon's fraction becomes log-normal with the width of the formula; what is
   below `EnergyMin` or `EnergySignificanceMin` widths is lost. The towers' granularity is left out: $\eta$ and $\phi$ stay.
 
-Any other module that changes a particle on its way (`TrackCovariance`, `DualReadoutCalorimeter`, ...) is not covered: it is named,
-and such a card is refused unless the recipe leaves the module out.
+Any other module that changes a particle on its way (`TrackCovariance`, `DualReadoutCalorimeter`, ...) is not covered: it is
+named, and such a card is refused unless the recipe leaves the module out.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from understudy.models.base import Batch, Model
 from understudy.threads import threads
 from understudy.training.batches import check_data
 from understudy.training.history import Row, Watch
+from understudy.training.polish import polish
 from understudy.training.session import Score, Session, isolated_random_numbers
 from understudy.training.settings import TrainingSettings
 from understudy.training.signals import Interrupts, TrainingInterrupted
@@ -109,6 +110,9 @@ def train(
             session.save()
         _play(session, fabric)
         session.keep_best()
+        if settings.polish is not None and session.players:
+            model.eval()
+            polish(model, data, settings.polish, seeds.integer(seed, "polish") % 2**31)
     model.to(home).train(was_training)
     best = session.rows[session.best["row"]] if session.best else None
     return TrainingResult(session.round, session.epoch, fitting + session.seconds, session.rows, best, str(fabric.device))

@@ -29,6 +29,8 @@ class TrainingSettings(BaseModel):
         device: where to train; `auto` takes an accelerator where there is one.
         threads: threads of torch on a CPU; None for one per core. Small networks train fastest on one, and the last bits of
             the weights depend on the number.
+        polish: steps of L-BFGS, with all training events, that bring the last linear maps to the optimum at the end (`polish.py`);
+            for models that are trained by their likelihood. None leaves them as they are.
         minutes: stop at the end of the epoch in which so many minutes have been spent, and say so in the history; None goes on to
             `epochs`. The schedules do not know of it, and a slower machine trains less: such a run is not reproducible.
         precision: `32-true`, or `bf16-mixed` for matrix products in bfloat16.
@@ -44,5 +46,6 @@ class TrainingSettings(BaseModel):
     ema: float | None = Field(default=None, gt=0, lt=1)
     device: Device = "auto"
     threads: PositiveInt | None = None
+    polish: PositiveInt | None = None
     minutes: PositiveFloat | None = None
     precision: Precision = "32-true"

@@ -1,15 +1,15 @@
 r"""Single tracks in the LHCb HCAL: the cells around the impact point in place of the whole image, and back.
 
-A shower fills a few cells around its track, wherever the track goes. The window has `2 reach + 1` real cells of the region that is
-hit, along both axes, around the one that is hit; what lies further away is lost. Where a window reaches into the other region,
+A shower fills a few cells around its track, wherever the track goes. The window has `2 reach + 1` real cells along both axes, of
+the region that is hit, around the one that is hit; what lies further away is lost. Where a window reaches into the other region,
 
 - a fine window takes an outer cell where the lower left of its four pixels lies in it, and the other three stay empty;
 - a coarse window takes four inner cells together, and gives their energy back to the one that is nearest to the track.
 
-Other transforms may follow inside the window. They know further conditions: `window`, where in its cell the track goes (between -1/2
-and 1/2 along x and y) and whether the cells are coarse; `seen`, for every cell of the window, 1 if it is one of the region that is
-hit, 1/2 if it is one of the other, 0 if it is dead or does not exist; and `energy`, the transverse energy over the sine of the
-polar angle [MeV].
+Other transforms may follow inside the window. They know further conditions: `window`, where in its cell the track goes (between
+-1/2 and 1/2 along x and y) and whether the cells are coarse; `seen`, for every cell of the window, 1 if it is one of the region
+that is hit, 1/2 if it is one of the other, 0 if it is dead or does not exist; and `energy`, the transverse energy over the sine
+of the polar angle [MeV].
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def grids_figure(blocks: Sequence[tuple[str, Array, str]], lines: Sequence[str])
             axes.set_yticks([(i + 0.5) * step - 0.5 for i in range(len(lines))], lines if number == 0 else [""] * len(lines))
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
-            length = max(6, int(12 * width))
+            length = max(6, int(15 * width))
             axes.set_title(figures.shortened(title, length), color=colour, fontsize=9, pad=4)
             x += width + apart
     return figure

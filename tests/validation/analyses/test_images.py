@@ -88,10 +88,14 @@ def test_tables_and_pictures(findings):
     assert all(finding.pictures[0].data.startswith(b"\x89PNG") for finding in findings[1:])
 
 
+def test_without_training_pictures_it_is_left_out(samples):
+    (finding,) = factory("analyses", {"kind": "image-quality"}, "analyses")()(replace(samples, train=None))
+    assert finding.text.startswith("Left out")
+    assert not finding.numbers
+
+
 def test_what_is_refused(samples):
     ask = factory("analyses", {"kind": "image-quality"}, "analyses")()
-    with pytest.raises(ValueError, match="trains its classifier on the training events, and none were given"):
-        ask(replace(samples, train=None))
     with pytest.raises(ValueError, match="counts all images alike, but these have weights"):
         ask(replace(samples, train=replace(samples.train, weights=np.ones(1500))))
     numbers = Events(Schema((Block("a"),), (Block("y"),)), {"a": np.ones(9)}, {"y": np.ones(9)})

@@ -28,6 +28,7 @@ from understudy.validation.image_classifier import ImageClassifier
 from understudy.validation.neighbourhoods import by_event, frechet_with_error, mean_with_error
 from understudy.validation.observables_image import of_image, pixels
 
+TITLE = "Classes, fidelity and variety of the images"
 WORDS = {
     "accuracy": "in the class asked for",
     "precision": "precision",
@@ -84,9 +85,11 @@ class ImageQuality(Analysis):
         """Numbers with floors, grids of samples, nearest training images.
 
         Raises:
-            ValueError: the response is no image, there is no condition that is a class, there are weights or no training events.
+            ValueError: the response is no image, there is no condition that is a class, or there are weights.
         """
-        train, label = self._checked(samples)
+        if samples.train is None:
+            return [Finding(TITLE, "Left out: the classifier would be trained on the training images, and none are at hand.")]
+        train, label = samples.train, self._checked(samples)
         known = pixels(train.packed().reshape(len(train), *train.schema.response[0].shape))
         classifier = ImageClassifier(known, train[label], samples.generator("classifier"), self.epochs, self.channels)
         reference, floor, *others = (
@@ -103,7 +106,7 @@ class ImageQuality(Analysis):
             numbers[name]["classes"] = self._classes(reference, seen)
         return [
             Finding(
-                "Classes, fidelity and variety of the images",
+                TITLE,
                 _text(self.k, len(known), len(reference.images)),
                 numbers=numbers,
                 rows=_rows(found),
@@ -113,8 +116,8 @@ class ImageQuality(Analysis):
             self._nearest(samples, known, looked),
         ]
 
-    def _checked(self, samples: Samples) -> tuple[Events, str]:
-        """The training events and the name of the condition that is the class."""
+    def _checked(self, samples: Samples) -> str:
+        """The name of the condition that is the class."""
         if of_image(samples.reference) is None:
             raise ValueError("image-quality looks at a response that is one image of rows and columns; leave the analysis out")
         names = [b.name for b in samples.reference.schema.conditions if b.kind == "categorical" and b.width == 1]
@@ -123,11 +126,9 @@ class ImageQuality(Analysis):
                 f"image-quality needs one condition that is a class, found {', '.join(names) or 'none'}; name it in the recipe,"
                 " or leave the analysis out"
             )
-        if samples.train is None:
-            raise ValueError("image-quality trains its classifier on the training events, and none were given; leave it out")
-        if any(e.weights is not None for e in (samples.train, samples.reference, *samples.candidates.values())):
+        if any(e is not None and e.weights is not None for e in (samples.train, samples.reference, *samples.candidates.values())):
             raise ValueError("image-quality counts all images alike, but these have weights; leave the analysis out")
-        return samples.train, names[0]
+        return names[0]
 
     def _looked(self, events: Events, label: str, classifier: ImageClassifier) -> _Looked:
         events = events[:MOST]
