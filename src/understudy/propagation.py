@@ -109,8 +109,8 @@ def summed_images(surrogate: Surrogate, tracks: Any, rng: np.random.Generator) -
             if not len(part):
                 continue
             made = surrogate.simulate(by_track(part), rng).packed()
-            event = np.repeat(np.arange(start, stop), counts[start:stop])
-            np.add.at(image, event, made)
+            event = start + np.flatnonzero(counts[start:stop])
+            image[event] = np.add.reduceat(made, first[event] - first[start], axis=0)
     return np.minimum(image.reshape(-1, *hcal.SHAPE), hcal.pixel_caps())
 
 
@@ -132,7 +132,7 @@ def check_propagator(surrogate: Any) -> None:
 @contextmanager
 def faster(surrogate: Any) -> Iterator[None]:
     """Within it, a torch surrogate works on an accelerator, where there is one."""
-    moves = isinstance(surrogate, Surrogate) and torch.cuda.is_available()
+    moves = isinstance(surrogate, Surrogate) and torch.cuda.is_available() and next(surrogate.parameters(), None) is not None
     if moves:
         surrogate.to("cuda")
     try:

@@ -135,7 +135,7 @@ MARGINALS = {"features": {"total_energy": "standardise"}, "layers": 1, "width": 
 
 
 def images(generator: torch.Generator, n: int = 24) -> Sample:
-    """Images of the LHCb HCAL: empty pixels, some at the threshold of 24 MeV, others up to the cap; a quarter where cells are split."""
+    """Images of the LHCb HCAL: empty pixels, some at the threshold, others up to the cap; a quarter where cells are split."""
     largest = torch.tensor(pixel_caps()).flatten()
     x = largest * 255 ** -torch.rand(n, len(largest), generator=generator)
     x = torch.where(torch.rand(x.shape, generator=generator) < 0.8, 0.0, x)

@@ -119,3 +119,15 @@ def test_an_image_among_the_features_is_needed():
         build(features=3)
     with pytest.raises(ValueError, match="needs to know where the cells of an image sit"):
         Interlaced(feature_size=4, response_size=4)
+
+
+def test_half_precision_changes_the_loss_by_little():
+    model, g = build(), generator(3)
+    b = Batch(2.2 * torch.rand(4, 64, generator=g).round(decimals=1), torch.rand(4, 64, generator=g))
+    exact = model.loss(b, g)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.loss(b, g)
+    rounded.backward()
+    assert rounded.dtype == torch.float32
+    assert float(rounded.detach()) == pytest.approx(float(exact.detach()), rel=0.01)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())

@@ -168,12 +168,12 @@ def _rounding(surrogate: Surrogate, noise: Tensor, conditions: Tensors) -> Array
 
 
 def _shaken_noise(noise: Tensor, step: float) -> list[Tensor]:
-    """The noise moved by a part `step`, each number up or down at random: for models that say that they are `steep`.
+    """The noise moved by `step`, relative or absolute, each number up or down at random: for models that are `steep`.
 
     Rounding inside them moves a sample as noise does that is a little larger or smaller, and moves other numbers with it.
     """
     rng = torch.Generator().manual_seed(0)
-    return [noise * (1.0 + step * _signs(noise, rng)) for _ in range(WAYS)]
+    return [noise + step * noise.abs().clamp(min=1.0) * _signs(noise, rng) for _ in range(WAYS)]
 
 
 def _shaken(stage: Stage, drawn: Tensor, step: Tensor, features: Tensor, seen: Tensors, element: Tensor | None) -> Tensor:
