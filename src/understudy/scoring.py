@@ -13,8 +13,8 @@ from understudy.conditions import together
 from understudy.models.base import Batch, Model
 from understudy.splits import Data
 from understudy.surrogate import RESPONSE, Stage, as_tensors
-from understudy.training.session import Score
 from understudy.training.batches import resident
+from understudy.training.session import Score
 from understudy.transforms.base import check_sample
 from understudy.validation.distances import wasserstein1
 from understudy.validation.score import PhysicsScore
