@@ -205,11 +205,16 @@ def training_batch(
         w = (w / w.mean()).to(torch.float32)
     element, conditions = stage.canonical(conditions)
     target = stage.turned(target_of(stage, events), element)
-    if not stage.model.take_over(stage.encoder, stage.transforms):
+    taken = stage.model.take_over(stage.encoder, stage.transforms)
+    if not taken:
         stage.encoder.fit(conditions, w)
+    with torch.no_grad():
+        features = stage.encoder(conditions)
+    if weights == "expected" and w is not None and has_negative(w.numpy()):  # before the transforms: they are the smoother for it
+        looked_at = torch.cat([target, target.sign() * target.abs().log1p(), features], 1)
+        w = torch.tensor(expected_weights(looked_at.numpy(), w.numpy(), seed), dtype=torch.float32)
+    if not taken:
         stage.transforms.fit(target, conditions, w, progress)
     with torch.no_grad():
-        response, features = in_pieces(stage.transforms, target, conditions), stage.encoder(conditions)
-    if weights == "expected" and w is not None and has_negative(w.numpy()):
-        w = torch.tensor(expected_weights(torch.cat([response, features], 1).numpy(), w.numpy(), seed), dtype=torch.float32)
+        response = in_pieces(stage.transforms, target, conditions)
     return Batch(response, features, w, torch.arange(len(events)), conditions)
