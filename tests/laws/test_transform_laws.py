@@ -79,6 +79,7 @@ def likelihoods(generator: torch.Generator, n: int = EVENTS) -> Sample:
 
 
 RICH = RichSimulator().schema
+REGRESSED = {"knots": 16, "along": "momentum", "nodes": 8, "classes": ("species",), "edges": {"pseudorapidity": (2.8122, 4.382)}}
 
 
 def ring_tracks(generator: torch.Generator, n: int = EVENTS) -> Sample:
@@ -228,6 +229,7 @@ KNOWN = (
     ),  # its recipe is exported
     Example("pass-through", {"blocks": {"passed": "total_energy"}}, tracks, lambda x: 0 * x, True, TRACKS, False),
     Example("log-likelihoods", {"knots": 16}, ring_tracks, lambda x: 3e-6 * x.abs().amax(0, keepdim=True), False, RICH, False),
+    Example("log-likelihoods", REGRESSED, ring_tracks, lambda x: 1e-5 * x.abs().amax(0, keepdim=True), False, RICH, False),
     Example("hcal-scale", {"form": "log"}, images, events=24),
     Example("hcal-scale", {"form": "linear"}, images, events=24, export=False),
     Example("hcal-scale", {"form": "power"}, images, events=24, export=False),

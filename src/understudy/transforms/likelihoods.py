@@ -18,8 +18,7 @@ that thin. `along` a condition, then, the columns are regressed on each other fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+import functools
 from typing import Annotated
 
 import numpy as np
@@ -45,7 +44,7 @@ IMPURE = 2e-3
 
 @register("transforms", "log-likelihoods")
 class LogLikelihoods(Transform):
-    """DLLs `(n, d)` to scores `(n, d)`: normal, each column by itself.
+    """DLLs `(n, d)` to normal scores `(n, d)`; if regressed, that of the column `nothing` comes first.
 
     Args:
         schema: the events' schema; the response is one block with named columns.
@@ -59,8 +58,8 @@ class LogLikelihoods(Transform):
         seed: of the random scores.
 
     Raises:
-        ValueError: no such column or condition, or one of the wrong kind, or classes and edges without `along`; in the fit, values
-            that are not finite, or a condition `along` which is not above zero.
+        ValueError: no such column or condition, or one of the wrong kind, or classes and edges without `along`; in the fit,
+            values that are not finite, or a condition `along` which is not above zero.
     """
 
     numbers: Tensor
@@ -78,7 +77,7 @@ class LogLikelihoods(Transform):
         along: str | None = None,
         nodes: Annotated[int, Field(ge=2, le=1000)] = 48,
         classes: tuple[str, ...] = (),
-        edges: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+        edges: dict[str, tuple[float, ...]] = {},  # noqa: B006 - never changed
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
@@ -89,9 +88,15 @@ class LogLikelihoods(Transform):
         if odd := [name for name in boundaries if name not in numbers]:
             raise ValueError(f"log-likelihoods cannot vanish by {odd[0]!r}; these conditions are numbers: {', '.join(numbers)}")
         numbered = [b.name for b in schema.given if b.width == 1 and b.kind == "categorical"]
-        for names, allowed, what in (((along,) if along else (), numbers, "numbers"), (classes, numbered, "classes"), (edges, numbers, "numbers")):
+        for names, allowed, what in (
+            ((along,) if along else (), numbers, "numbers"),
+            (classes, numbered, "classes"),
+            (edges, numbers, "numbers"),
+        ):
             if odd := [name for name in names if name not in allowed]:
-                raise ValueError(f"log-likelihoods cannot be regressed by {odd[0]!r}; these conditions are {what}: {', '.join(allowed)}")
+                raise ValueError(
+                    f"log-likelihoods cannot be regressed by {odd[0]!r}; these conditions are {what}: {', '.join(allowed)}"
+                )
         if along is None and (classes or edges):
             raise ValueError("log-likelihoods have 'classes' or 'edges', which go with a regression 'along' a condition; name it")
         self.nothing, self.boundaries, self.knots, self.seed = columns.index(nothing), boundaries, knots, seed
@@ -149,7 +154,8 @@ class LogLikelihoods(Transform):
     def _filler(self, response: Tensor, conditions: Tensors) -> Tensor:
         """A normal random number for each, `(n, d)`."""
         draws = Draws.of(torch.cat([response, self._at(conditions)], 1), self.seed)
-        return torch.special.ndtri(draws(slice(None), response.shape[1], 0)).to(response)
+        normal: Tensor = torch.special.ndtri(draws(slice(None), response.shape[1], 0))
+        return normal.to(response)
 
     def _alone(self, response: Tensor) -> Tensor:
         """Relative to the hypothesis that predicts nothing, `(n, d)`; its own column is that of the pion."""
@@ -157,30 +163,38 @@ class LogLikelihoods(Transform):
         return torch.where(self._own(response), nothing, response - nothing)
 
     def _own(self, response: Tensor) -> Tensor:
-        return torch.arange(response.shape[1], device=response.device) == self.nothing
+        mine: Tensor = torch.arange(response.shape[1], device=response.device) == self.nothing
+        return mine
 
     def _at(self, conditions: Tensors) -> Tensor:
         return torch.cat([condition(conditions, name) for name in self.boundaries], 1).to(torch.float32)
 
     def _vanishing(self, conditions: Tensors) -> Tensor:
         """Which columns vanish, `(n, d)`."""
-        at = self._at(conditions)[:, None, None, :]
-        return ((at > self.low) & (at <= self.high)).all(3).any(2)
+        at, (d, number, _) = self._at(conditions), self.low.shape
+        within = []
+        for k in range(at.shape[1]):  # all boxes side by side: engines are slow in reducing truth values
+            low, high = (ends[:, :, k].T.flatten() for ends in (self.low, self.high))
+            within.append((at[:, k : k + 1] > low) & (at[:, k : k + 1] <= high))
+        inside = functools.reduce(torch.logical_and, within)
+        found: Tensor = functools.reduce(torch.logical_or, [inside[:, d * j : d * (j + 1)] for j in range(number)])
+        return found
 
     def _forward(self, response: Tensor, conditions: Tensors) -> Tensor:
         filler, gone = self._filler(response, conditions), self._vanishing(conditions)
         if self.regressed is None:
             return torch.where(gone, filler, ramps(response, self.x, self.y))
         x, filler, gone = (v[:, self.order] for v in (response.double(), filler, gone))
-        return self.regressed(x, filler, gone, *self._where(conditions)).to(response.dtype)
+        scores: Tensor = self.regressed(x, filler, gone, *self._where(conditions))
+        return scores.to(response.dtype)
 
     def _inverse(self, response: Tensor, conditions: Tensors) -> Tensor:
         gone = self._vanishing(conditions)
         if self.regressed is None:
             values = interpolated(response, self.y, self.x)
         else:
-            back = [self.order.index(i) for i in range(len(self.order))]
-            values = self.regressed.inverse(response, *self._where(conditions))[:, back]
+            made = self.regressed.inverse(response, *self._where(conditions))
+            values = torch.stack([made[:, self.order.index(i)] for i in range(len(self.order))], 1)
         column = slice(self.nothing, self.nothing + 1)
         nothing = torch.where(gone[:, column], 0.0, values[:, column])
         return torch.where(gone | self._own(response), nothing, values)

@@ -4,10 +4,11 @@ In the triangular form (Cholesky's, with coefficients that follow the conditions
 
 $$x_i = a_i(c) + \sum_{j<i} A_{ij}(c)\, r_j + s_i(c)\, r_i, \qquad r_i = Q_i^{-1}(z_i),$$
 
-$r_i$ has no mean, a mean size of one, and no linear dependence on the columns before: even where a column is known from the others
-to one part in ten thousand, what is left of it is a number as broad as any. $a$, $A$ and $\ln s$ are linear between nodes in the
-logarithm of one condition, and belong to cells of the others (classes, intervals); so do the quantiles $Q$, which make normal scores
-of what is left. All come from weighted least squares and are a change of variables: whatever they miss is left to the model.
+$r_i$ has no mean, a mean size of one, and no linear dependence on the columns before: even where a column is known from the
+others to one part in ten thousand, what is left of it is a number as broad as any. $a$, $A$ and $\ln s$ are linear between nodes
+in the logarithm of one condition, and belong to cells of the others (classes, intervals); so do the quantiles $Q$, which make
+normal scores of what is left. All come from weighted least squares and are a change of variables: whatever they miss is left to
+the model.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Regressed(Fitted):
         super().__init__()
         self.nodes, self.knots = nodes, knots
         for name in ("ends", "table", "quantiles", "reach"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+            self.register_buffer(name, torch.empty(0))
 
     def fit(self, x: Array, filler: Array, gone: Array, position: Array, cell: Array, cells: int, weights: Array) -> None:
         """Learn the constants.
@@ -81,9 +82,7 @@ class Regressed(Fitted):
                 whole = whole or self._of(x, filler, gone, place, weights, nodes)
                 table[k], quantiles[k], reach[k] = whole
             else:
-                table[k], quantiles[k], reach[k] = self._of(
-                    x[rows], filler[rows], gone[rows], place[rows], weights[rows], nodes
-                )
+                table[k], quantiles[k], reach[k] = self._of(x[rows], filler[rows], gone[rows], place[rows], weights[rows], nodes)
         self._keep(
             ends=torch.tensor(ends), table=torch.tensor(table), quantiles=torch.tensor(quantiles), reach=torch.tensor(reach)
         )
@@ -97,9 +96,7 @@ class Regressed(Fitted):
         for i in range(d):
             there = ~gone[:, i]
             kept = there if w[there].sum() > 0 and there.sum() > d + 2 else np.ones(n, bool)
-            table[:, i, : i + 1], table[:, i, -1] = regression(
-                x[kept, i], np.stack(before, 1)[kept], place[kept], w[kept], nodes
-            )
+            table[:, i, : i + 1], table[:, i, -1] = regression(x[kept, i], np.stack(before, 1)[kept], place[kept], w[kept], nodes)
             at = interpolate(place, nodes) @ table[:, i]
             r = (x[:, i] - (at[:, : i + 1] * np.stack(before, 1)).sum(1)) * np.exp(-at[:, -1])
             knots[i], scores = knots_of(r[kept], w[kept], self.knots)
@@ -110,36 +107,64 @@ class Regressed(Fitted):
     def forward(self, x: Tensor, filler: Tensor, gone: Tensor, position: Tensor, cell: Tensor) -> Tensor:
         """Scores `(n, d)`, which where a column is `gone` are the `filler`'s."""
         self._require_fitted()
-        at, knots, reach = self._at(position, cell)
+        at = self._at(position, cell).to(x)
+        first, reach = self._first(cell), self.reach[cell].to(x)
         residuals: list[Tensor] = []
         scores: list[Tensor] = []
         for i in range(x.shape[1]):
-            r = (x[:, i] - at[:, i, 0] - sum(at[:, i, j + 1] * r for j, r in enumerate(residuals))) * (-at[:, i, -1]).exp()
-            z = torch.where(gone[:, i], filler[:, i].to(r), _score(r, knots[:, i], reach[:, i]))
+            before = sum((at[:, i, j + 1] * r for j, r in enumerate(residuals)), at[:, i, 0])
+            r = (x[:, i] - before) * (-at[:, i, -1]).exp()
+            z = torch.where(gone[:, i], filler[:, i].to(r), self._score(r, self.quantiles[cell, i].to(r), reach[:, i]))
             scores.append(z)
-            residuals.append(torch.where(gone[:, i], _quantile(z, knots[:, i], reach[:, i]), r))
-        return torch.stack(scores, 1).to(x.dtype)
+            residuals.append(torch.where(gone[:, i], self._quantile(z, first[:, i], reach[:, i]), r))
+        return torch.stack(scores, 1)
 
     def inverse(self, z: Tensor, position: Tensor, cell: Tensor) -> Tensor:
         """Columns `(n, d)` of scores `(n, d)`."""
         self._require_fitted()
-        at, knots, reach = self._at(position, cell)
-        d = z.shape[1]
-        r = _quantile(z.to(at).flatten(), knots.flatten(0, 1), reach.flatten()).unflatten(0, (-1, d))
-        from_others = (at[:, :, 1:-1] * r.unsqueeze(1)).sum(2)
-        return (at[:, :, 0] + from_others + at[:, :, -1].exp() * r).to(z.dtype)
+        at = self._at(position, cell)
+        r = self._quantile(z, self._first(cell), self.reach.index_select(0, cell))
+        x: Tensor = at[:, :, 0] + (at[:, :, 1:-1] * r.unsqueeze(1)).sum(2) + at[:, :, -1].exp() * r
+        return x
 
-    def _at(self, position: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Table `(n, d, d + 2)`, quantiles `(n, d, knots)` and reach `(n, d)` of events."""
-        cells, nodes, d, _ = self.table.shape
+    def _at(self, position: Tensor, cell: Tensor) -> Tensor:
+        """Intercepts, coefficients and logarithmic widths of events, `(n, d, d + 2)`."""
+        nodes, d = self.table.shape[1:3]
         low, high = self.ends[0], self.ends[1]
-        place = (((position.double() - low) / (high - low)) * (nodes - 1)).clamp(0, nodes - 1)
+        place = ((position - low) * ((nodes - 1) / (high - low))).clamp(0, nodes - 1)
         node = place.floor().clamp(max=nodes - 2)
-        row = cell * nodes + node.long()
-        rows = self.table.flatten(0, 1)
-        first = rows[row]
-        at = first + (place - node)[:, None, None] * (rows[row + 1] - first)
-        return at, self.quantiles[cell], self.reach[cell]
+        row, rows = cell * nodes + node.long(), self.table.flatten(2).flatten(0, 1)
+        first = rows.index_select(0, row)
+        found: Tensor = first + (place - node).unsqueeze(1) * (rows.index_select(0, row + 1) - first)
+        return found.reshape(-1, d, d + 2)
+
+    def _first(self, cell: Tensor) -> Tensor:
+        """Where among all quantiles those of each column of an event's cell begin, `(n, d)`."""
+        d = self.table.shape[2]
+        return (cell.unsqueeze(1) * d + torch.arange(d, device=cell.device)) * self.knots
+
+    def _quantile(self, z: Tensor, first: Tensor, reach: Tensor) -> Tensor:
+        """The map from scores, evenly spaced within `reach`, to quantiles: linear between, exponential beyond; one shape."""
+        last = self.knots - 2
+        step = reach * (2 / (last + 1))
+        beyond = (z.abs() - reach).clamp(0.0, FARTHEST)
+        place = (z.maximum(-reach).minimum(reach) + reach) / step
+        piece = place.floor().clamp(0, last)
+        at, knots = (first + piece.long()).flatten(), self.quantiles.flatten().to(z.dtype)
+        low = knots.index_select(0, at).reshape(z.shape)
+        height = knots.index_select(0, at + 1).reshape(z.shape) - low
+        return low + ((place - piece) + z.sign() * (beyond.exp() - 1) / step) * height
+
+    def _score(self, r: Tensor, knots: Tensor, reach: Tensor) -> Tensor:
+        """The inverse of `_quantile`, up to its `FARTHEST`, of residuals `(n,)` with knots `(n, k)`."""
+        last = self.knots - 2
+        step = reach * (2 / (last + 1))
+        at = (torch.searchsorted(knots.contiguous(), r.unsqueeze(1).contiguous()) - 1).clamp(0, last)
+        low = knots.gather(1, at)[:, 0]
+        height = knots.gather(1, at + 1)[:, 0] - low
+        over = r - r.maximum(knots[:, 0]).minimum(knots[:, -1])
+        within = (at[:, 0] + (r - over - low) / height) * step - reach
+        return within + over.sign() * (over.abs() / height * step).log1p().clamp(max=FARTHEST)
 
 
 def regression(t: Array, before: Array, place: Array, w: Array, nodes: int) -> tuple[Array, Array]:
@@ -157,11 +182,11 @@ def regression(t: Array, before: Array, place: Array, w: Array, nodes: int) -> t
         for a, b in itertools.combinations_with_replacement(range(k), 2):
             product = hats.multiply((weight * before[:, a] * before[:, b])[:, None]).T @ hats
             normal[a, :, b] = normal[b, :, a] = product.toarray()
-        normal = normal.reshape(k * nodes, k * nodes)
+        square = normal.reshape(k * nodes, k * nodes)
         right = np.concatenate([hats.T @ (weight * t * before[:, a]) for a in range(k)])
-        size = np.sqrt(np.maximum(np.abs(np.diag(normal)), 1e-12))
-        normal = normal / np.outer(size, size) + RIDGE * np.eye(len(size))
-        found = np.linalg.solve(normal, right / size) / size
+        size = np.sqrt(np.maximum(np.abs(np.diag(square)), 1e-12))
+        square = square / np.outer(size, size) + RIDGE * np.eye(len(size))
+        found = np.linalg.solve(square, right / size) / size
         coefficients = found.reshape(k, nodes).T
         left = np.abs(t - ((hats @ coefficients) * before).sum(1))
         width = _width(left, w, hats, least)
@@ -188,28 +213,3 @@ def interpolate(place: Array, nodes: int) -> sparse.csr_array:
     return sparse.csr_array(
         (np.concatenate([1 - part, part]), (np.concatenate([row, row]), np.concatenate([node, node + 1]))), shape=(n, nodes)
     )
-
-
-def _quantile(z: Tensor, knots: Tensor, reach: Tensor) -> Tensor:
-    """The map from evenly spaced scores within `reach` `(n,)` to `knots` `(n, k)`: linear between, exponential beyond."""
-    last = knots.shape[1] - 2
-    step = 2 * reach / (last + 1)
-    beyond = (z.abs() - reach).clamp(0, FARTHEST)
-    place = (z.maximum(-reach).minimum(reach) + reach) / step
-    piece = place.floor().clamp(0, last)
-    at = piece.long().unsqueeze(1)
-    low = knots.gather(1, at)[:, 0]
-    height = knots.gather(1, at + 1)[:, 0] - low
-    return low + (place - piece) * height + z.sign() * torch.expm1(beyond) * height / step
-
-
-def _score(r: Tensor, knots: Tensor, reach: Tensor) -> Tensor:
-    """The inverse of `_quantile`, up to its `FARTHEST`."""
-    last = knots.shape[1] - 2
-    step = 2 * reach / (last + 1)
-    at = (torch.searchsorted(knots.contiguous(), r.unsqueeze(1).contiguous()) - 1).clamp(0, last)
-    low = knots.gather(1, at)[:, 0]
-    height = knots.gather(1, at + 1)[:, 0] - low
-    over = r - r.maximum(knots[:, 0]).minimum(knots[:, -1])
-    within = (at[:, 0] + (r - over - low) / height) * step - reach
-    return within + over.sign() * torch.log1p(over.abs() / height * step).clamp(max=FARTHEST)
