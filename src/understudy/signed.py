@@ -77,7 +77,7 @@ def _network(inputs: int, layers: int, width: int, rng: torch.Generator) -> nn.S
     """Hidden layers of SiLU and one output, initialised by Glorot and Bengio's rule."""
     sizes, modules = [inputs, *[width] * layers, 1], list[nn.Module]()
     for before, after in pairwise(sizes):
-        linear = nn.utils.skip_init(nn.Linear, before, after)
+        linear = nn.Linear(before, after)
         nn.init.xavier_uniform_(linear.weight, generator=rng)
         nn.init.zeros_(linear.bias)
         modules += [linear, nn.SiLU()]
