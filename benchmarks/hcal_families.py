@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=6000)
     parser.add_argument("--judged", type=int, default=8000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), help="none: judge only what --run names")
     parser.add_argument("--run", type=Path, nargs="*", default=[], help="trained runs that are judged beside them")
     parser.add_argument("--train-only", action="store_true")
     arguments = parser.parse_args()
