@@ -15,11 +15,12 @@ background whose expectation is zero, since of its errors the positive half alon
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.networks.dense import Dense
 from understudy.schema import Array
 
 FOLDS = 4
@@ -72,13 +73,24 @@ def _standardised(features: Array) -> Tensor:
     return torch.from_numpy(np.clip(x, -FARTHEST, FARTHEST).astype(np.float32))
 
 
+def _network(inputs: int, layers: int, width: int, rng: torch.Generator) -> nn.Sequential:
+    """Hidden layers of SiLU and one output, initialised by Glorot and Bengio's rule."""
+    sizes, modules = [inputs, *[width] * layers, 1], list[nn.Module]()
+    for before, after in pairwise(sizes):
+        linear = nn.Linear(before, after)
+        nn.init.xavier_uniform_(linear.weight, generator=rng)
+        nn.init.zeros_(linear.bias)
+        modules += [linear, nn.SiLU()]
+    return nn.Sequential(*modules[:-1])
+
+
 def _learned(x: Tensor, weights: Array, asked: Tensor, seed: int) -> Array:
     """The expectation at `asked` `(m, d)`, learned from `x` `(n, d)` and their weights."""
     rng = torch.Generator().manual_seed(seed)
     largest = float(weights.max())
     w = torch.from_numpy(weights.astype(np.float32)) / largest
     layers, width = (3, 128) if len(x) >= MANY else (2, 64)
-    network = Dense(inputs=x.shape[1], outputs=1, layers=layers, width=width, activation="silu", rng=rng)
+    network = _network(x.shape[1], layers, width, rng)
     updates = int(np.clip(len(x) // 16, *UPDATES))
     optimiser = torch.optim.AdamW(network.parameters(), 5e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=updates)

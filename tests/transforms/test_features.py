@@ -182,7 +182,7 @@ def test_the_exported_encoder_agrees() -> None:
     [
         ({}, "name at least one of incident_energy, eta"),
         ({"energy": "log"}, "unknown condition 'energy' to encode; these events have incident_energy"),
-        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, log, log1p, layers, raw, one-hot"),
+        ({"eta": "whiten"}, "unknown encoding 'whiten' of 'eta'; choose one of standardise, absolute, log, log1p, layers"),
         ({"particle": "one-hot"}, "needs the number of categories, as in one-hot:5"),
         ({"particle": "one-hot:0"}, "needs the number of categories"),
         ({"spot": "one-hot:2"}, "one-hot needs one category per event, but 'spot'"),
