@@ -100,7 +100,7 @@ class StageRecipe(_Section):
     its images, the same for all of them, and what is generated back. `calibration` corrects what the trained model generates,
     each entry what the one before has left. `weights` says how events count that have weights: `signed` as they are; `expected`
     by the expectation of the weight given response and features, which is not negative (see `understudy.signed`), transforms
-    being fitted with the signed ones in either case; `none`: all events count alike, background and signal, for comparison.
+    being fitted with it too; `none`: all events count alike, background and signal, for comparison.
     """
 
     produces: str = "response"

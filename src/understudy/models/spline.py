@@ -54,6 +54,8 @@ class SplineFlow(Model):
         ValueError: the response has too many numbers to draw them one after the other.
     """
 
+    steep = True
+    """Rounding of a number moves all those after it (see `deployment.parity`)."""
     atoms: Tensor
     spreads: Tensor
 

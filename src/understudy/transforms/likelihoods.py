@@ -141,7 +141,7 @@ class LogLikelihoods(Transform):
 
     def _where(self, conditions: Tensors) -> tuple[Tensor, Tensor]:
         """Logarithm of the condition along which they are regressed, and the number of the cell, `(n,)` each."""
-        position = condition(conditions, str(self.along))[:, 0].to(torch.float32).log()
+        position = condition(conditions, str(self.along))[:, 0].double().log()
         cell = torch.zeros_like(position, dtype=torch.int64)
         for k, name in enumerate(self.classes):
             number = self.numbers[k]

@@ -125,16 +125,16 @@ class Regressed(Fitted):
         at = self._at(position, cell)
         r = self._quantile(z, self._first(cell), self.reach.index_select(0, cell))
         x: Tensor = at[:, :, 0] + (at[:, :, 1:-1] * r.unsqueeze(1)).sum(2) + at[:, :, -1].exp() * r
-        return x
+        return x.to(z.dtype)
 
     def _at(self, position: Tensor, cell: Tensor) -> Tensor:
         """Intercepts, coefficients and logarithmic widths of events, `(n, d, d + 2)`."""
         nodes, d = self.table.shape[1:3]
-        low, high = self.ends[0], self.ends[1]
-        place = ((position - low) * ((nodes - 1) / (high - low))).clamp(0, nodes - 1)
+        low, high = self.ends.double()
+        place = ((position.double() - low) * ((nodes - 1) / (high - low))).clamp(0, nodes - 1)  # a table is steep in it
         node = place.floor().clamp(max=nodes - 2)
         row, rows = cell * nodes + node.long(), self.table.flatten(2).flatten(0, 1)
-        first = rows.index_select(0, row)
+        first = rows.index_select(0, row).double()  # terms of a hundred may cancel
         found: Tensor = first + (place - node).unsqueeze(1) * (rows.index_select(0, row + 1) - first)
         return found.reshape(-1, d, d + 2)
 
