@@ -28,6 +28,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --only-binary geant4-pybind --editable ".[geant4]" || \
 	  echo "geant4-pybind has no wheel for this system: the Geant4 reference and its tests are left out"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --only-binary pythia8mc --editable ".[pythia]" || \
+	  echo "pythia8mc has no wheel for this system: whole events come from the stored sample, and tests of Pythia are left out"
 	@touch $(READY)
 
 run: $(READY)
