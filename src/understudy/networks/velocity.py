@@ -62,13 +62,21 @@ class Velocity(nn.Module, ABC):
             t: times in [0, 1], `(n, 1)`, or `(1, 1)` for one time of all.
             c: features `(n, features)`.
         """
-        e = self.embed(t, c)
-        velocity: Tensor = self.gate(e) * x + self.body(x, e)
+        e = self.embed(t, self.embedded(c))
+        velocity: Tensor = self.gate(e) * x + self.body(self.beside(x, c), e)
         return velocity
+
+    def embedded(self, c: Tensor) -> Tensor:
+        """The features that are embedded with the time: all of them, unless some are seen beside the response."""
+        return c
+
+    def beside(self, x: Tensor, c: Tensor) -> Tensor:
+        """What the body sees: `x` alone, unless features are images of the same cells."""
+        return x
 
     @abstractmethod
     def body(self, x: Tensor, e: Tensor) -> Tensor:
-        """$f(x, e)$, `(n, size)`, of `x` `(n, size)` and the embedding `(n, embedding)`."""
+        """$f(x, e)$, `(n, size)`, of what `beside` gives and the embedding `(n, embedding)`."""
 
 
 class Modulation(nn.Module):

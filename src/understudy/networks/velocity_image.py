@@ -60,21 +60,17 @@ class VelocityImage(Velocity):
         channels = 4 * grid.channels
         self.net = _Net(channels * (1 + images), channels, width, (grid.full[0] // 2, grid.full[1] // 2), embedding, rng)
 
-    def forward(self, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """$v$, `(n, size)`, of `x` `(n, size)`, times `(n, 1)` or `(1, 1)`, and features `(n, features)`."""
-        cells = self.images * self.grid.n_cells
-        e = self.embed(t, c[:, cells:] if self.further else c.new_zeros((1, 1)))
-        velocity: Tensor = self.gate(e) * x + self._moved(x, c[:, :cells], e)
-        return velocity
+    def embedded(self, c: Tensor) -> Tensor:
+        """The features that are no image; one zero where there are none."""
+        return c[:, self.images * self.grid.n_cells :] if self.further else c.new_zeros((1, 1))
+
+    def beside(self, x: Tensor, c: Tensor) -> Tensor:
+        """The response in the making and the images `(n, (1 + images) size)`."""
+        return torch.cat([x, c[:, : self.images * self.grid.n_cells]], dim=1)
 
     def body(self, x: Tensor, e: Tensor) -> Tensor:
-        """Not used: the body needs the images too."""
-        raise NotImplementedError
-
-    def _moved(self, x: Tensor, images: Tensor, e: Tensor) -> Tensor:
-        size = self.grid.n_cells
-        seen = [x, *(images[:, i * size : (i + 1) * size] for i in range(self.images))]
-        blocks = torch.cat([pixel_unshuffle(self.grid.pad(part), 2) for part in seen], dim=1)
+        """Blocks of two by two pixels of all images, through the network and back."""
+        blocks = torch.cat([pixel_unshuffle(self.grid.pad(part), 2) for part in torch.split(x, self.grid.n_cells, dim=1)], dim=1)
         return self.grid.crop(pixel_shuffle(self.net(blocks, e), 2))
 
 
