@@ -24,6 +24,9 @@ from understudy.surrogate import Stage, Surrogate, as_tensors
 from understudy.transforms.base import Tensors
 
 TOLERANCE = 1e-5
+CHANCES = 1e-4
+"""What probabilities of detection may differ by, absolute: logits of a few tens are rounded in their sixth digit, which moves
+probabilities by some 1e-5; an efficiency is asked to be right within 5e-3."""
 NOISE_STEP = 3e-6
 """An engine's rounding may be that of noise which is larger or smaller by this part; some tens of float32's resolution."""
 DRAWN_STEP = 5e-5
@@ -108,10 +111,10 @@ def _check_detection(surrogate: Surrogate, session: Session, noise: Array, given
         chances, seen = (x.numpy() for x in surrogate.detected(torch.from_numpy(noise), as_tensors(given)))
     probability, detected = session.probability(noise, given)
     worst, flips = float(np.abs(probability - chances).max()), int((detected != seen).sum())
-    if not np.isfinite(probability).all() or worst > TOLERANCE or flips > 1 + len(noise) * 10 * TOLERANCE:
+    if not np.isfinite(probability).all() or worst > CHANCES or flips > 1 + len(noise) * 10 * TOLERANCE:
         raise ParityError(
-            f"the exported graph detects otherwise than torch: probabilities differ by {worst:.2g}, and {flips} of {len(noise)}"
-            " events"
+            f"the exported graph detects otherwise than torch: probabilities differ by {worst:.2g} (allowed is {CHANCES:g}), and"
+            f" {flips} of {len(noise)} events; train it longer, or keep to the torch surrogate"
         )
     return flips
 
