@@ -11,6 +11,7 @@ from sweighted import contaminated, pure, signal
 from understudy.models.base import Batch, Optimiser
 from understudy.models.gan import GAN
 from understudy.models.objectives.cramer import Cramer, energy_distance
+from understudy.registry import factory
 
 SMALL = {"kind": "dense", "layers": 2, "width": 32, "activation": "relu"}
 
@@ -114,6 +115,27 @@ def test_the_critic_gives_vectors_and_the_generators_turn_leaves_it_alone():
     value = turns["critic"].loss(batch, generator(2))
     value.backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.critic.parameters())
+
+
+def loss_at(model, batch, parameter, step):
+    parameter.data += step
+    value = float(model.critic_loss(batch, generator(2)).detach())
+    parameter.data -= step
+    return value
+
+
+def test_the_critics_gradient_is_that_of_its_loss():
+    """By finite differences: none of the ways by which the parameters reach the penalty is cut."""
+    model = gan(critic_steps=1)
+    model.critic = factory("networks", SMALL | {"activation": "silu"})(inputs=3, outputs=16, rng=generator(1))
+    model.double()
+    batch = Batch(normal(16, 2, 7), normal(16, 1, 8), normal(16, 1, 9)[:, 0])
+    parameters = list(model.critic.parameters())
+    slopes = torch.autograd.grad(model.critic_loss(batch, generator(2)), parameters)
+    for p, slope in zip(parameters, slopes, strict=True):
+        way = torch.randn(p.shape, generator=generator(3), dtype=p.dtype)
+        ahead, behind = (loss_at(model, batch, p, step * way) for step in (1e-5, -1e-5))
+        assert (ahead - behind) / 2e-5 == pytest.approx(float((slope * way).sum()), rel=1e-5, abs=1e-7)
 
 
 def test_it_learns_the_signal_under_a_background():

@@ -241,8 +241,9 @@ class GAN(Model):
         real_scores, generated_scores = exchanged(real_scores, generated_scores, self.random_labels, generator)
         loss = critic_loss(self.objective, real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            made = generated_scores.detach()
-            loss = loss + self.penalty(lambda v: self._witness(self.score(v, batch.conditions), made), real, generated, generator)
+            loss = loss + self.penalty(
+                lambda v: self._witness(self.score(v, batch.conditions), generated_scores), real, generated, generator
+            )
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,9 @@ for a generated event and the reference event whose conditions it takes. A gener
 
 The penalty of the paper acts on $f(x) = \|h(x) - h(y')\| - \|h(x)\|$, between reference and generated events, with $y'$ the
 generated event of another row. It holds at every point by itself, so that no weights enter; where it counts, the space between
-the samples, is the same for all weights of one sample.
+the samples, is the same for all weights of one sample. The critic's parameters reach $f$ through $h(y')$ too, and the penalty
+must follow them there: with $h(y')$ held fixed a shift common to all of $h$, which leaves every distance as it is, seems to turn
+the direction of $h(x) - h(y')$, and the critic runs after that without end.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Cramer(Objective):
 
     def witness(self, scores: Tensor, generated: Tensor) -> Tensor:
         """$f$, `(n,)`: the distance to the generated event of the next row less that to zero."""
-        return norm(scores - generated.detach().roll(1, 0)) - norm(scores)
+        return norm(scores - generated.roll(1, 0)) - norm(scores)
 
 
 def energy_distance(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
