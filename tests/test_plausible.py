@@ -133,6 +133,7 @@ def test_particles_beside_the_cells_are_named(request, which, at, words):
 
 def test_the_front_face_in_millimetres():
     np.testing.assert_allclose(front_face(ECAL), [[-300, -300], [300, 300]])
+    np.testing.assert_allclose(front_face(geometry.builtin("lhcb-hcal"))[1], [32 * 131.3, 26 * 131.3], rtol=1e-3)  # rows along y
     low, high = front_face(ATLAS)
     np.testing.assert_allclose(low, [-75, -4 * geometry.DPHI * 1500])
     np.testing.assert_allclose(high, [75, 4 * geometry.DPHI * 1500])

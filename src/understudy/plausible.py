@@ -117,7 +117,8 @@ def front_face(geometry: Calorimeter) -> tuple[Array, Array] | None:
     low = np.min([[axis[0] for axis in layer.edges] for layer in geometry.layers], axis=0)
     high = np.max([[axis[-1] for axis in layer.edges] for layer in geometry.layers], axis=0)
     if all(layer.shape_of_grid == "cartesian" and layer.units == ("mm", "mm") for layer in geometry.layers):
-        return low, high
+        turned = geometry.layers[0].axes == ("y", "x")  # a position is x, y, whatever the rows of cells run along
+        return (low[::-1], high[::-1]) if turned else (low, high)
     radius = next((r for name, r in FACES.items() if geometry.name.startswith(name)), None)
     return None if radius is None else (radius * low, radius * high)
 
