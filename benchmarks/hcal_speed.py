@@ -50,10 +50,12 @@ def untrained(name: str) -> Surrogate:
     return surrogate.eval()
 
 
-def measured(session: Session, noise: int, batch: int, events: int, seconds: float) -> tuple[float, int]:
-    """Milliseconds per event at a batch size, and how many events that was found from."""
+def measured(
+    session: Session, noise: int, batch: int, events: int, seconds: float, name: str = hcal.TRACKER_IMAGE.name
+) -> tuple[float, int]:
+    """Milliseconds per event at a batch size, and how many events that was found from; `name` is the condition."""
     rng = np.random.default_rng(1)
-    image = {hcal.TRACKER_IMAGE.name: (rng.random((batch, *hcal.SHAPE)) < 0.01).astype(np.float32) * 2000}
+    image = {name: (rng.random((batch, *hcal.SHAPE)) < 0.01).astype(np.float32) * 2000}
     session.run(rng.standard_normal((batch, noise), dtype=np.float32), image)
     done, began = 0, time.perf_counter()
     while done < events and time.perf_counter() - began < seconds:

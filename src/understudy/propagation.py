@@ -47,7 +47,7 @@ class Propagate(BaseModel):
 
 @dataclass(frozen=True)
 class Propagation:
-    """Replaces the tracks of events by the sum of their images.
+    """Replaces the tracks of events by the sum of their images; they stay among the auxiliary blocks, unseen by models.
 
     Args:
         words: what the recipe says.
@@ -72,15 +72,18 @@ class Propagation:
                 f"'propagate' makes images of lists of tracks (x, y, et), but {self.words.tracks!r} is no such condition; these"
                 f" events have {', '.join(known) or 'none'}"
             )
-        return replace(schema, conditions=tuple(IMAGE if b is tracks else b for b in schema.conditions))
+        aux = (*(b for b in schema.aux if b.name != tracks.name), tracks)
+        return replace(schema, conditions=tuple(IMAGE if b is tracks else b for b in schema.conditions), aux=aux)
 
     def __call__(self, events: Events, sample: str) -> Events:
         """Events with `stp_image` in place of their tracks; each `sample` has noise of its own."""
         schema = self.schema(events.schema)
         rng = seeds.generator(self.seed, "propagation", sample)
-        image = summed_images(self.load(), events.conditions[self.words.tracks], rng)
-        conditions = {name: v for name, v in events.conditions.items() if name != self.words.tracks}
-        return replace(events, schema=schema, conditions={**conditions, IMAGE.name: image})
+        name = self.words.tracks
+        tracks = events.conditions[name]
+        conditions = {key: v for key, v in events.conditions.items() if key != name}
+        conditions[IMAGE.name] = summed_images(self.load(), tracks, rng)
+        return replace(events, schema=schema, conditions=conditions, aux={**events.aux, name: tracks})
 
 
 def summed_images(surrogate: Surrogate, tracks: Any, rng: np.random.Generator) -> Array:

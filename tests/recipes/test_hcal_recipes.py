@@ -13,13 +13,14 @@ from understudy.deployment.bundle import load_bundle, read_trained
 from understudy.deployment.pipeline import load_pipeline
 from understudy.events import Events
 from understudy.journey import resolve
-from understudy.propagation import summed_images
+from understudy.propagation import Propagate, Propagation, summed_images
 from understudy.recipe import Recipe, read_yaml
 from understudy.recipes import shipped
 from understudy.references.hcal_events import HcalEvents
 from understudy.references.hcal_pions import PionSimulator
 from understudy.schema import Schema
 from understudy.steps import export_run, train_only
+from understudy.validation.hcal_images import tracks_of
 
 QUIET = Console(quiet=True)
 TINY = {"generator": {"width": 4}, "encoder": {"width": 2}, "discriminator": {"width": 2}, "velocity": {"width": 4}}
@@ -128,6 +129,17 @@ def test_sums_of_tracks_do_not_depend_on_what_is_propagated_together(stp):
     each = surrogate.simulate({"position": rows, "et": [4000.0] * 4 + [300.0]}, np.random.default_rng(1))["cells"]
     expected = np.stack([each[:4].sum(0), 0 * each[0], each[4]]).reshape(-1, *hcal.SHAPE)
     np.testing.assert_allclose(image, np.minimum(expected, hcal.pixel_caps()), rtol=1e-6)
+
+
+def test_propagated_events_keep_their_tracks_aside(events, stp):
+    propagation = Propagation(Propagate(need="stp"), lambda: load_bundle(stp, engine="torch"), 1)
+    before = storage.read(events)[:8].select_conditions(["tracks"])
+    after = propagation(before, "test")
+    assert list(after.conditions) == ["stp_image"]
+    assert after.aux["tracks"].tolist() == before["tracks"].tolist()
+    assert after.schema == propagation.schema(before.schema)
+    counts, items = tracks_of(after)
+    assert counts.sum() == len(items) > 0
 
 
 def test_an_stp_run_that_changed_is_refused(events, stp, tmp_path):

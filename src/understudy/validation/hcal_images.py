@@ -64,6 +64,22 @@ def real_et(events: Events) -> Array | None:
     return None
 
 
+def tracks_of(events: Events) -> tuple[Array, Array] | None:
+    """Number of tracks of each event `(n,)` and all tracks (x, y, et) `(total, 3)`; None where the events do not say them.
+
+    A condition or auxiliary block `tracks` is taken as it is; of an image of tracks each pixel counts as a track in its middle.
+    """
+    for blocks in (events.conditions, events.aux):
+        if hcal.TRACKS.name in blocks:
+            return hcal.flat_tracks(blocks[hcal.TRACKS.name])
+    if hcal.TRACKER_IMAGE.name not in events.conditions:
+        return None
+    seen = np.asarray(events.conditions[hcal.TRACKER_IMAGE.name])
+    event, row, column = np.nonzero(seen)
+    y, x = ((i - (n - 1) / 2) * hcal.CELL for i, n in zip((row, column), hcal.SHAPE, strict=True))
+    return np.bincount(event, minlength=len(seen)), np.column_stack([x, y, seen[event, row, column]])
+
+
 def observables(events: Events) -> tuple[Observable, ...]:
     """All of them for events like these; the centre of energy is one of single tracks."""
     found = [

@@ -81,6 +81,23 @@ def decisions(images: Array, signal: Any, threshold: float = THRESHOLD, side: in
     return Decisions(tos, tis)
 
 
+def drawn_tracks(counts: Array, items: Array, number: int, rng: np.random.Generator) -> tuple[list[Array], Array]:
+    """`number` tracks of each event at random, whatever they are; all of an event that has fewer.
+
+    Args:
+        counts: tracks of each event `(n,)`.
+        items: tracks (x, y, et) of all events, one after the other, `(total, 3)`.
+        number: of tracks to draw.
+        rng: draws them.
+
+    Returns:
+        Lists of tracks as `decisions` takes them, and their summed transverse energies `(n,)` [MeV].
+    """
+    first = np.concatenate([[0], np.cumsum(counts)])
+    drawn = [items[start + rng.permutation(n)[:number]] for start, n in zip(first, counts, strict=False)]
+    return drawn, np.array([tracks[:, 2].sum() for tracks in drawn])
+
+
 def _dilated(mask: Array, reach: int, axis: int) -> Array:
     """The mask and its copies moved by up to `reach` along `axis`."""
     wide = mask.copy()

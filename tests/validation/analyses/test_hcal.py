@@ -10,7 +10,7 @@ import pytest
 from understudy import hcal_geometry as hcal
 from understudy.events import Events
 from understudy.geometry import builtin
-from understudy.references.hcal_events import jagged, lhcb_hcal_events
+from understudy.references.hcal_events import SIGNAL, SIGNAL_ET, jagged, lhcb_hcal_events
 from understudy.references.hcal_pions import lhcb_hcal_pions
 from understudy.registry import factory
 from understudy.schema import Schema
@@ -18,8 +18,8 @@ from understudy.validation.analyses.base import Samples
 from understudy.validation.analyses.hcal_gallery import panels
 from understudy.validation.analyses.hcal_trigger import binomial
 from understudy.validation.analyses.hcal_variety import alike
-from understudy.validation.hcal_images import active_cells, centre_of_energy, maximum_et, total_et
-from understudy.validation.hcal_trigger import decisions, signal_squares, window_sums
+from understudy.validation.hcal_images import active_cells, centre_of_energy, maximum_et, total_et, tracks_of
+from understudy.validation.hcal_trigger import decisions, drawn_tracks, signal_squares, window_sums
 
 
 def rng(seed=1):
@@ -169,8 +169,56 @@ def test_the_trigger_of_the_reference_itself_agrees_and_of_less_energy_does_not(
     assert finding.curves["half the energy"]["htis_signal_et"]["p_value"] < 0.01
     assert not finding.reasons["itself"]
     assert any("p-value" in sentence for sentence in finding.reasons["half the energy"])
-    assert len(finding.pictures) == 6
+    assert finding.curves["itself"]["htos_drawn_et"]["chi2"] == finding.curves["itself"]["both_drawn_total_et"]["chi2"] == 0
+    assert len(finding.pictures) == 12
     assert len(finding.rows) == 6
+    words = {"kind": "hcal-trigger", "bins": 4, "largest": 0.03, "least_p": 0.01, "judged": ["drawn_total_et"]}
+    (finding,) = factory("analyses", words)()(looked)
+    assert finding.reasons["half the energy"]
+    assert all("drawn_total_et" in sentence for sentence in finding.reasons["half the energy"])
+
+
+def test_the_tracks_are_drawn_from_those_of_the_event():
+    counts, items = np.array([0, 2, 5]), np.arange(21.0).reshape(7, 3)
+    drawn, energy = drawn_tracks(counts, items, 3, rng())
+    assert [len(tracks) for tracks in drawn] == [0, 2, 3]
+    assert {tuple(t) for t in drawn[1]} == {tuple(t) for t in items[:2]}
+    assert {tuple(t) for t in drawn[2]} <= {tuple(t) for t in items[2:]}
+    assert energy.tolist() == [0.0, 7.0, float(drawn[2][:, 2].sum())]
+    first = [drawn_tracks(counts, items, 1, rng(seed))[0][2][0][0] for seed in range(200)]
+    assert len(set(first)) == 5  # any of them
+
+
+def test_tracks_are_read_from_their_image_too(events):
+    counts, items = tracks_of(events)
+    assert counts.tolist() == [len(t) for t in events["tracks"]]
+    seen = tracks_of(events.select_conditions(["tracker_image"]))
+    assert np.array_equal(
+        hcal.pixel(seen[1][:, 0], seen[1][:, 1]), np.flatnonzero(events["tracker_image"].reshape(-1)) % hcal.N_PIXELS
+    )
+    assert seen[1][:, 2].sum() == pytest.approx(items[:, 2].sum(), rel=1e-5)
+    assert tracks_of(events.select_conditions([])) is None
+
+
+def test_trigger_rates_on_drawn_tracks_need_no_identity():
+    """Two sorts of tracks, half of them without signal: blind answers disagree on the signal, and agree on drawn tracks."""
+    n, r = 4000, rng(3)
+    tracks = np.stack([np.tile(x_of(np.array([20, 40])), (n, 1)), np.full((n, 2), y_of(20)), np.full((n, 2), 4000.0)], axis=2)
+    first = r.random(n) < 0.5  # which track is the hadron
+    known, blind = (np.zeros((n, *hcal.SHAPE), np.float32) for _ in range(2))
+    for hit, image in ((first, known), (r.random(n) < 0.5, blind)):
+        image[np.arange(n), 20, np.where(hit, 20, 40)] = 4000.0
+    signal = tracks[np.arange(n), np.where(first, 0, 1)][:, None]
+    aux = {"signal": jagged(signal.reshape(-1, 3), np.ones(n, int)), "signal_et": np.full(n, 4000.0)}
+    conditions = {"tracks": jagged(tracks.reshape(-1, 3), np.full(n, 2))}
+    schema = Schema((hcal.TRACKS,), (hcal.CELLS,), (SIGNAL, SIGNAL_ET))
+    events = Events(schema, conditions, {"cells": known.reshape(n, -1)}, aux=aux)
+    half = events[: n // 2]
+    other = bare(half).with_response({"cells": blind[: n // 2].reshape(n // 2, -1)})
+    looked = Samples(half, events[n // 2 :], {"blind": other}, paired={"blind": True}, geometry=builtin("lhcb-hcal"))
+    (finding,) = factory("analyses", {"kind": "hcal-trigger", "bins": 1, "drawn": 1})()(looked)
+    assert finding.curves["blind"]["htos_signal_et"]["p_value"] < 1e-9
+    assert finding.curves["blind"]["htos_drawn_et"]["p_value"] > 0.001
 
 
 def test_images_gallery_and_their_figures(events):
