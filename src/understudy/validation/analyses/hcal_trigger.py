@@ -1,8 +1,8 @@
 """Rates of LHCb's hadron trigger on signal, independent of signal, and on both, against two energies (see `hcal_trigger.py`).
 
-A model of events sees tracks without their identity. In the reference, signal tracks are hadrons, while muons and electrons of the
-same energy leave little; a model that knows the distribution of the response *given the tracks* perfectly leaves the mean of both
-everywhere, and its rates on the signal differ. Therefore the same is asked a second time with tracks that are **drawn** from each
+A model of events sees tracks without their identity. In the reference, signal tracks are hadrons, while muons and electrons of
+the same energy leave little; a model that knows the distribution of the response *given the tracks* perfectly leaves the mean of
+both everywhere, and its rates on the signal differ. Therefore the same is asked a second time with tracks that are **drawn** from each
 event at random in the place of the signal's: there a perfect model agrees with the reference.
 """
 
@@ -108,8 +108,8 @@ class HcalTrigger(Analysis):
         )
         if "drawn_et" in edges:
             text += (
-                f" The same is asked with {self.drawn} tracks drawn from each event at random in the place of the signal's. A stand-in"
-                " that sees no particle identity can agree there, but not on the signal, whose tracks are no muons or electrons."
+                f" The same is asked with {self.drawn} tracks drawn from each event at random in the place of the signal's. A"
+                " stand-in that sees no particle identity can agree there, but not on the signal, whose tracks are hadrons all."
             )
         return [Finding("Hadron trigger", text, numbers, entries, _table(numbers), pictures, reasons)]
 
