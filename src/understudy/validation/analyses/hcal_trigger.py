@@ -2,8 +2,8 @@
 
 A model of events sees tracks without their identity. In the reference, signal tracks are hadrons, while muons and electrons of
 the same energy leave little; a model that knows the distribution of the response *given the tracks* perfectly leaves the mean of
-both everywhere, and its rates on the signal differ. Therefore the same is asked a second time with tracks that are **drawn** from each
-event at random in the place of the signal's: there a perfect model agrees with the reference.
+both everywhere, and its rates on the signal differ. So the same is asked again with tracks **drawn** from each event at random in
+the place of the signal's: there a perfect model agrees with the reference.
 """
 
 from __future__ import annotations
