@@ -85,17 +85,49 @@ def test_with_sweights_it_is_unbiased_over_batches():
 
 def test_the_witness_is_that_of_the_paper():
     scores, made = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([[0.0, 0.0], [3.0, 0.0]])
-    found = Cramer(2).witness(scores, made)
+    found = Cramer(2, form="joint").witness(scores, made)
     assert found.tolist() == pytest.approx([4.0 - 5.0, 1.0 - 1.0], abs=1e-5)
+    found = Cramer(2).witness(scores, torch.cat([torch.zeros(2, 2), made]))
+    assert found.tolist() == pytest.approx([5.0 - 5.0, math.sqrt(10) - 1.0], abs=1e-5)
 
 
-def gan(critic_steps=3, dimension=16):
+def test_the_conditional_form_is_the_energy_distance_at_each_condition():
+    """Its generator's loss, averaged over batches, against the distances of points one by one, and the critic's beside it."""
+    x, y = normal(6, 3, 1), normal(12, 3, 2)
+    w = torch.randn(6, generator=generator(3), dtype=torch.float64)
+    game = Cramer(3)
+    expected = sum(float(w[i] * ((x[i] - y[i]).norm() + (x[i] - y[6 + i]).norm() - (y[i] - y[6 + i]).norm())) for i in range(6))
+    assert float(game.against(x, y, w)) == pytest.approx(expected / 6, rel=1e-6)
+    told = sum(float(w[i] * ((x[i] - y[6 + i]).norm() - x[i].norm() - (y[i] - y[6 + i]).norm() + y[i].norm())) for i in range(6))
+    assert float(game.critic(x, y, w)) == pytest.approx(-told / 6, rel=1e-6)
+
+
+def test_the_conditional_form_is_unbiased_with_sweights():
+    rng = np.random.default_rng(6)
+    game, found = Cramer(2), {}
+    for name, events in (
+        ("weighted", contaminated(40_000, rng)),
+        ("pure", pure(40_000, rng)),
+        ("bare", contaminated(40_000, rng)),
+    ):
+        x = np.asarray(events["x"], float)
+        made = torch.tensor(np.concatenate([signal(x, rng) + np.array([0.7, 0.0]) for _ in range(2)]))
+        w = torch.tensor(events.weights / events.weights.mean()) if name == "weighted" else torch.ones(len(x))
+        real = torch.tensor(np.asarray(events["y"], float))
+        rows = torch.arange(len(x)).split(100)
+        each = [float(game.against(real[r], made[torch.cat([r, r + len(x)])], w[r])) for r in rows]
+        found[name] = np.mean(each), np.std(each) / math.sqrt(len(each))
+    assert found["weighted"][0] == pytest.approx(found["pure"][0], abs=4 * found["weighted"][1])
+    assert found["bare"][0] > found["pure"][0] + 10 * found["bare"][1]
+
+
+def gan(critic_steps=3, dimension=16, form="conditional"):
     return GAN(
         feature_size=1,
         response_size=2,
         generator=SMALL,
         critic=SMALL,
-        objective={"kind": "cramer", "dimension": dimension},
+        objective={"kind": "cramer", "dimension": dimension, "form": form},
         noise=4,
         critic_steps=critic_steps,
         generator_optimiser=Optimiser(lr=1e-3),
@@ -124,9 +156,10 @@ def loss_at(model, batch, parameter, step):
     return value
 
 
-def test_the_critics_gradient_is_that_of_its_loss():
+@pytest.mark.parametrize("form", ["conditional", "joint"])
+def test_the_critics_gradient_is_that_of_its_loss(form):
     """By finite differences: none of the ways by which the parameters reach the penalty is cut."""
-    model = gan(critic_steps=1)
+    model = gan(critic_steps=1, form=form)
     model.critic = factory("networks", SMALL | {"activation": "silu"})(inputs=3, outputs=16, rng=generator(1))
     model.double()
     batch = Batch(normal(16, 2, 7), normal(16, 1, 8), normal(16, 1, 9)[:, 0])
@@ -138,7 +171,8 @@ def test_the_critics_gradient_is_that_of_its_loss():
         assert (ahead - behind) / 2e-5 == pytest.approx(float((slope * way).sum()), rel=1e-5, abs=1e-7)
 
 
-def test_it_learns_the_signal_under_a_background():
+@pytest.mark.parametrize("form", ["conditional", "joint"])
+def test_it_learns_the_signal_under_a_background(form):
     rng = np.random.default_rng(8)
     events = contaminated(20_000, rng)
     batch = Batch(
@@ -146,7 +180,7 @@ def test_it_learns_the_signal_under_a_background():
         torch.tensor(events["x"])[:, None],
         torch.tensor(events.weights / events.weights.mean(), dtype=torch.float32),
     )
-    model, draw = gan(), generator(3)
+    model, draw = gan(form=form), generator(3)
     turns = [(turn, turn.optimiser.build(turn.parameters)) for turn in model.turns()]
     for _ in range(200):
         for turn, optimiser in turns:

@@ -56,6 +56,13 @@ def generator_loss(objective: Objective, generated: Tensor, weights: Tensor | No
     return objective.generator(_flat(generated), _repeated(generated, weights))
 
 
+def witness(objective: Objective, scores: Tensor, generated: Tensor) -> Tensor:
+    """What a penalty takes the gradient of, `(n,)`: scores, their mean over patches, or what the objective makes of vectors."""
+    if objective.pairs:
+        return objective.witness(scores, generated)
+    return scores if scores.ndim == 1 else scores.mean(1)
+
+
 def _flat(scores: Tensor) -> Tensor:
     return scores if scores.ndim == 1 else scores.T.flatten()
 

@@ -26,6 +26,7 @@ from understudy.models.discrimination import (
     hidden,
     mean_features_apart,
     normalise_spectrally,
+    witness,
 )
 from understudy.models.noise_sources.base import NoiseSource
 from understudy.models.objectives.base import Objective
@@ -230,39 +231,48 @@ class GAN(Model):
 
     def critic_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the critic plus the penalty."""
+        draws = self.objective.draws
         with torch.no_grad():
-            generated = self.seen(self.made(self._noise(batch, generator), batch.conditions), batch)
+            generated = torch.cat(
+                [self.seen(self.made(self._noise(batch, generator), batch.conditions), batch) for _ in range(draws)]
+            )
             real = self.seen(batch.response, batch)
         if self.apart:
-            real_scores, generated_scores = self.score(real, batch.conditions), self.score(generated, batch.conditions)
+            real_scores = self.score(real, batch.conditions)
+            generated_scores = self.score(generated, batch.conditions.repeat(draws, 1))
         else:
-            both = self.score(torch.cat([real, generated]), torch.cat([batch.conditions, batch.conditions]))
-            real_scores, generated_scores = both.chunk(2)
+            both = self.score(torch.cat([real, generated]), batch.conditions.repeat(1 + draws, 1))
+            real_scores, generated_scores = both.tensor_split([len(batch)])
         real_scores, generated_scores = exchanged(real_scores, generated_scores, self.random_labels, generator)
         loss = critic_loss(self.objective, real_scores, generated_scores, batch.weights)
         if self.penalty is not None:
-            loss = loss + self.penalty(
-                lambda v: self._witness(self.score(v, batch.conditions), generated_scores), real, generated, generator
-            )
+
+            def critic(views: Tensor) -> Tensor:
+                return witness(self.objective, self.score(views, batch.conditions), generated_scores)
+
+            loss = loss + self.penalty(critic, real, generated[: len(batch)], generator)
         return loss
 
     def generator_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective's loss of the generator plus the auxiliary terms."""
         with frozen(self.critic):
             generated = self.made(self._noise(batch, generator), batch.conditions)
-            loss = self.game(self.seen(generated, batch), batch)
+            others = [self.made(self._noise(batch, generator), batch.conditions) for _ in range(1, self.objective.draws)]
+            loss = self.game([self.seen(response, batch) for response in (generated, *others)], batch)
         for term in self.auxiliaries:
             loss = loss + term.weight * term(generated, batch, generator)
         if self.l1:
             loss = loss + self.l1 * sum(p.abs().sum() for p in self.generator.parameters() if p.ndim > 1)
         return loss
 
-    def game(self, seen: Tensor, batch: Batch) -> Tensor:
+    def game(self, draws: Sequence[Tensor], batch: Batch) -> Tensor:
         """What the generator gets from the critic for views `(n, D)`: the objective's loss, or the distance of mean features."""
         if self.objective.pairs:
             with torch.no_grad():
                 real = self.score(self.seen(batch.response, batch), batch.conditions)
-            return self.objective.against(real, self.score(seen, batch.conditions), batch.weights)
+            made = self.score(torch.cat(list(draws)), batch.conditions.repeat(len(draws), 1))
+            return self.objective.against(real, made, batch.weights)
+        (seen,) = draws
         if self.feature_matching is None:
             return generator_loss(self.objective, self.score(seen, batch.conditions), batch.weights)
         with hidden(self.critic) as features:
@@ -275,12 +285,6 @@ class GAN(Model):
         latent = self._noise(batch, generator)[:, : self.noise_size - self.response_size]
         found: Tensor = self.generator.log_likelihood(batch.response, latent, batch.conditions)  # type: ignore[operator]
         return -weighted_mean(found, batch.weights) / self.response_size
-
-    def _witness(self, scores: Tensor, generated: Tensor) -> Tensor:
-        """What the penalty takes the gradient of, `(n,)`: the mean over patches, or what the objective makes of vectors."""
-        if self.objective.pairs:
-            return self.objective.witness(scores, generated)
-        return scores if scores.ndim == 1 else scores.mean(1)
 
     def _clip(self) -> None:
         with torch.no_grad():

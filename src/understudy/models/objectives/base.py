@@ -17,7 +17,9 @@ class Objective(ABC):
     outputs: int = 1
     """Numbers that the critic gives of an event; with one, scores are `(n,)`, else `(n, outputs)`."""
     pairs: bool = False
-    """Whether the losses are means over pairs of events; the generator's is then `against`."""
+    """Whether the losses are distances between events; the generator's is then `against`."""
+    draws: int = 1
+    """Generated events at each condition that the losses need; their scores are `(draws * n, outputs)`, one draw after the other."""
 
     @abstractmethod
     def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:
@@ -32,5 +34,5 @@ class Objective(ABC):
         return self.generator(generated, weights)
 
     def witness(self, scores: Tensor, generated: Tensor) -> Tensor:
-        """The number `(n,)` whose gradient a penalty acts on, of the scores of points and of generated events."""
+        """The number `(n,)` whose gradient a penalty acts on, of the scores of `n` points and of the generated events."""
         return scores
