@@ -19,7 +19,7 @@ class Objective(ABC):
     pairs: bool = False
     """Whether the losses are distances between events; the generator's is then `against`."""
     draws: int = 1
-    """Generated events at each condition that the losses need; their scores are `(draws * n, outputs)`, one draw after the other."""
+    """Generated events at each condition that the losses need; their scores are `(draws * n, outputs)`, draw after draw."""
 
     @abstractmethod
     def critic(self, real: Tensor, generated: Tensor, weights: Tensor | None) -> Tensor:

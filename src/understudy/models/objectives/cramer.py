@@ -25,9 +25,9 @@ less of this distance is due to the response.
 
 The penalty of the paper acts on $f$ between $x$ and $y$; in the joint form $y'$ is the generated event of another row. It
 holds at every point by itself, so that no weights enter; where it counts, the space between the samples, is the same for all
-weights of one sample. The critic's parameters reach $f$ through $h(y')$ too, and the penalty must follow them there: with $h(y')$ held fixed
-a shift common to all of $h$, which leaves every distance as it is, seems to turn the direction of $h(x) - h(y')$, and the
-critic runs after that without end.
+weights of one sample. The critic's parameters reach $f$ through $h(y')$ too, and the penalty must follow them there: with
+$h(y')$ held fixed a shift common to all of $h$, which leaves every distance as it is, seems to turn the direction of
+$h(x) - h(y')$, and the critic runs after that without end.
 """
 
 from __future__ import annotations
