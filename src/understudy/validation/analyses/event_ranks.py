@@ -75,8 +75,8 @@ class EventRanks(Analysis):
         ]
         text = (
             f"Each of {len(asked)} reference events among {self.answers} answers of the stand-in at the same conditions. Ranks"
-            " of the right distribution are uniform: a mean above one half says that the stand-in is too low, a width above 1 that it"
-            " varies too little. Ranks of an exact stand-in have a chi2 of about the number of bins less one."
+            " of the right distribution are uniform: a mean above one half says that the stand-in is too low, a width above 1"
+            " that it varies too little. Ranks of an exact stand-in have a chi2 of about the number of bins less one."
         )
         titles = {o.name: o.label for o in known}
         picture = figures.svg(
