@@ -116,12 +116,22 @@ class PionSimulator:
         alive = hcal.alive(self.dead)
         for start in range(0, len(energy), chunk):
             rows = slice(start, start + chunk)
-            x, y = position[rows].T
-            n = len(x)
-            pions = Particles(np.arange(n), x, y, x / hcal.Z_FACE, y / hcal.Z_FACE, energy[rows], np.full(n, MESON))
-            image = images(self.showers.deposit(pions, generator), pions, n)
-            cells[rows] = read_out(image, alive, self.cap, self.threshold).reshape(n, -1)
+            image = self.images(position[rows], momentum[rows], generator)
+            cells[rows] = read_out(image, alive, self.cap, self.threshold).reshape(len(image), -1)
         return Events(self.schema, asked.conditions, {hcal.CELLS.name: cells}, aux={MOMENTUM.name: momentum})
+
+    def images(self, position: Array, momentum: Array, generator: np.random.Generator) -> Array:
+        """One image per pion, before the read-out, `(n, 52, 64)` [MeV].
+
+        Args:
+            position: `(n, 2)` at the HCAL's face [mm].
+            momentum: `(n, 3)` [MeV].
+            generator: draws the showers.
+        """
+        x, y = position.T
+        energy = np.sqrt((momentum**2).sum(1) + PION_MASS**2)
+        pions = Particles(np.arange(len(x)), x, y, x / hcal.Z_FACE, y / hcal.Z_FACE, energy, np.full(len(x), MESON))
+        return images(self.showers.deposit(pions, generator), pions, len(x))
 
 
 @dataclass(frozen=True)
