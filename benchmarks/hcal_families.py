@@ -4,7 +4,7 @@
     understudy simulate EVENTS.yaml -n 24000 --seed 2 --out test.h5
     python benchmarks/hcal_families.py train.h5 test.h5 --stp runs/stp --out runs/families [--minutes 2] [--seeds 1]
 
-Each recipe is trained for `--minutes` (to the end of the epoch in which they are used up) on the first `--events` of the training
+Each recipe is trained for `--minutes` (to the end of the round in which they are used up) on the first `--events` of the training
 file; what is trained already is not trained again. Runs that were trained elsewhere are judged beside them with `--run`. Then all
 of them answer the first `--judged` events of the test file, which none of them has seen, and one report compares them: its floor
 is the other half of these events. The table is printed and written to `families.md`: AUCs, distances and chi2 of the trigger's

@@ -293,12 +293,13 @@ def test_threads_are_those_of_the_settings_and_given_back(tmp_path):
     assert torch.get_num_threads() == before
 
 
-def test_a_budget_of_minutes_ends_the_training_with_its_epoch(tmp_path):
+def test_a_budget_of_minutes_ends_the_training_with_its_round(tmp_path):
     rounds_of = {}
     for name, minutes in (("short", 1e-9), ("long", 60.0)):
         settings = TrainingSettings(epochs=4, batch_size=10, score_every=3, device="cpu", threads=1, minutes=minutes)
         result = train(Mean(), data(), settings, seed=1, directory=tmp_path / name)
         rounds_of[name] = result.epochs
         assert ("stopped" in result.history[-1]) == (name == "short")
-    assert rounds_of == {"short": 1.0, "long": 4.0}
+        assert 0 < rounds_of["short"] < 1.0
+    assert rounds_of["long"] == 4.0
     assert "minutes of 'minutes' are used up" in json.loads((tmp_path / "short" / "history.json").read_text())[-1]["stopped"]

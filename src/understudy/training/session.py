@@ -111,7 +111,7 @@ class Session:
     def gather(self) -> None:
         """Fetch the losses now and then and show them; FloatingPointError where one is not finite. Look at the clock as well."""
         minutes = self.settings.minutes
-        if minutes is not None and self.round % self.rounds_per_epoch == 0:
+        if minutes is not None:
             self.out_of_time = self.seconds >= 60 * minutes
         now = time.monotonic()
         if self.round % 32 == 0 or now - self._told > 1:

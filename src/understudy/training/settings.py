@@ -31,7 +31,7 @@ class TrainingSettings(BaseModel):
             the weights depend on the number.
         polish: steps of L-BFGS, with all training events, that bring the last linear maps to the optimum at the end (`polish`);
             for models that are trained by their likelihood. None leaves them as they are.
-        minutes: stop at the end of the epoch in which so many minutes have been spent, and say so in the history; None goes on to
+        minutes: stop after the round in which so many minutes have been spent, and say so in the history; None goes on to
             `epochs`. The schedules do not know of it, and a slower machine trains less: such a run is not reproducible.
         precision: `32-true`, or `bf16-mixed` for matrix products in bfloat16.
     """
