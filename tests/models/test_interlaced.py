@@ -60,7 +60,7 @@ def test_the_loss_is_minus_the_log_likelihood_of_the_cells_given_those_of_earlie
         for j, cell in enumerate(model.get_buffer(f"cells_{k}").tolist()):
             assert passes[cell] == k
             for event in range(2):
-                p = torch.softmax(logits[event, :, j], 0)
+                p = torch.softmax(logits[event, j], 0)
                 total[event] -= torch.log(p[int(model.bin_of(y[event, cell]))])
         known = torch.where(passes <= k, y, 0.0)
     torch.testing.assert_close(model.loss(Batch(y, c), g), total.mean())
@@ -82,7 +82,7 @@ def test_samples_are_the_inverse_distribution_function():
     model = build()
     p = torch.tensor([0.5, 0.1, 0.2, 0.05, 0.05, 0.1])
     u = torch.tensor([0.0, 0.25, 0.5, 0.55, 0.7, 0.8, 0.875, 0.9, 0.95, 1.0])
-    found = model.drawn(p.log().reshape(1, 6, 1).repeat(10, 1, 1), u[:, None])[:, 0]
+    found = model.drawn(p.log().reshape(1, 1, 6).repeat(10, 1, 1), u[:, None])[:, 0]
     expected = torch.tensor([0.0, 0.5, 1.0, 1.125, 1.375, 1.5, 1.875, 2.0, 2.5, 3.0])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 

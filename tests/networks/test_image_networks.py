@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from understudy.geometry import Calorimeter, Layer, builtin
-from understudy.networks.images import REFERENCE
+from understudy.networks.images import REFERENCE, convolved
 from understudy.networks.minibatch import MinibatchDiscrimination
 from understudy.networks.normalisation import VirtualBatchNorm, looks_at_the_batch
 from understudy.registry import factory
@@ -143,3 +143,18 @@ def test_weights_are_drawn_from_the_given_generator_alone():
 def test_what_is_no_image_is_refused(kind, inputs, outputs, geometry, message):
     with pytest.raises(ValueError, match=message):
         network(kind, inputs, outputs, geometry, noise=3 if kind == "u-net" else 0)
+
+
+@pytest.mark.parametrize(("stride", "pad"), [(1, (0, 0, 0, 0)), (2, (1, 1, 1, 1)), (1, (1, 2, 1, 2))])
+def test_numbers_are_convolved_as_channels_that_are_the_same_everywhere(stride, pad):
+    torch.manual_seed(3)
+    layer = torch.nn.Conv2d(5, 4, 4, stride=stride, padding=1)
+    images, numbers = torch.randn(6, 2, 8, 12), torch.randn(6, 3)
+    whole = torch.cat([images, numbers[:, :, None, None].expand(-1, -1, 8, 12)], dim=1)
+    expected = layer(torch.nn.functional.pad(whole, pad))
+    torch.testing.assert_close(convolved(layer, images, numbers, pad), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(convolved(torch.nn.Conv2d(2, 4, 3), images, numbers[:, :0]).shape, torch.Size((6, 4, 6, 10)))
+    found, truth = (
+        torch.autograd.grad(made.square().sum(), layer.weight)[0] for made in (convolved(layer, images, numbers, pad), expected)
+    )
+    torch.testing.assert_close(found, truth, atol=1e-3, rtol=1e-4)

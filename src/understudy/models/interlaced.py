@@ -84,7 +84,7 @@ class Interlaced(Model):
         feature_size: Given[int],
         response_size: Given[int],
         trunk: PositiveInt = 32,
-        width: PositiveInt = 40,
+        width: PositiveInt = 32,
         bins: Annotated[int, Field(ge=2, le=200)] = 32,
         optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
@@ -109,9 +109,13 @@ class Interlaced(Model):
             top, bottom, left, right = self.windows[k]
             shape = (bottom - top, right - left)
             self.passes.append(Pass(trunk, 8 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
-        self.register_buffer("triangle", torch.triu(torch.ones(bins + 2, bins + 2)), persistent=False)
+        self.register_buffer("triangle", torch.triu(torch.ones(bins + 2, bins + 2), diagonal=1), persistent=False)
+        heights = torch.full((bins + 2,), 1 / bins)
+        heights[[0, -1]] = 1.0
+        self.register_buffer("heights", heights, persistent=False)
 
     triangle: Tensor
+    heights: Tensor
 
     def _divide(self, geometry: Calorimeter | None) -> None:
         """Which cells each pass draws, as indices into the window of blocks that it looks at, and where they go."""
@@ -146,7 +150,7 @@ class Interlaced(Model):
             self.pixels.append(len(used))
             blocks = used.any(0).nonzero().flatten()
             self.register_buffer(f"blocks_{k}", blocks, persistent=False)
-            self.register_buffer(f"here_{k}", used[:, blocks].flatten().nonzero().flatten(), persistent=False)
+            self.register_buffer(f"here_{k}", _places(used[:, blocks]), persistent=False)
             self.register_buffer(f"there_{k}", mine.flatten().nonzero().flatten(), persistent=False)
             self.register_buffer(f"cells_{k}", cells[mine], persistent=False)
 
@@ -166,8 +170,8 @@ class Interlaced(Model):
         for k in range(PASSES):
             logits = self.logits(k, trunk, drawn).float()
             values = batch.response.index_select(1, self._columns("cells", k))
-            wrong = nn.functional.cross_entropy(logits, self.bin_of(values), reduction="none")
-            total = total + wrong.sum(1)
+            wrong = nn.functional.cross_entropy(logits.flatten(0, 1), self.bin_of(values).flatten(), reduction="none")
+            total = total + wrong.reshape(values.shape).sum(1)
             done = done | self.mask(k)
             drawn = torch.where(done, truth, 0.0)
         return weighted_mean(total, batch.weights)
@@ -211,14 +215,14 @@ class Interlaced(Model):
         return self.tied(flat.reshape(1, 4, *self.blocks))
 
     def logits(self, k: int, trunk: Tensor, drawn: Tensor) -> Tensor:
-        """Logits `(n, bins + 2, cells)` of the cells of pass `k`, given what was drawn before, `(n, 4, rows, columns)`."""
+        """Logits `(n, cells, bins + 2)` of the cells of pass `k`, given what was drawn before, `(n, 4, rows, columns)`."""
         known = None
         if k:
             above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
             known = torch.cat([above, (RISE * above).clamp(max=1.0)], dim=1).to(trunk.dtype)
         made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
-        made = made.reshape(-1, self.pixels[k], self.bins + 2, made.shape[2]).transpose(1, 2)
-        return made.flatten(2).index_select(2, self._columns("here", k))
+        made = made.reshape(-1, made.shape[1] * self.pixels[k], self.bins + 2)
+        return made.index_select(1, self._columns("here", k))
 
     def bin_of(self, values: Tensor) -> Tensor:
         """The bin of each value, int64 of the same shape: 0 is empty, the last one saturated."""
@@ -226,13 +230,12 @@ class Interlaced(Model):
         return torch.where(values < 1, 0, torch.where(values >= 2 - 1e-6, self.bins + 1, inner))
 
     def drawn(self, logits: Tensor, u: Tensor) -> Tensor:
-        """The inverse distribution function of the histograms `(n, bins + 2, cells)` at `u` `(n, cells)`."""
-        p = logits.softmax(1)
-        above = torch.einsum("ij,nic->njc", self.triangle.to(p.dtype), p)  # sums of the bins up to each
-        below = above - p
-        inside = (u.unsqueeze(1) - below) / p.clamp(min=1e-12)
+        """The inverse distribution function of the histograms `(n, cells, bins + 2)` at `u` `(n, cells)`."""
+        p = logits.softmax(2)
+        below = p @ self.triangle.to(p.dtype)  # sums of the bins under each
+        inside = (u.unsqueeze(2) - below) / p.clamp(min=1e-12)
         share = inside.clamp(0.0, 1.0)  # of every bin: the bins below are full, those above empty
-        return share[:, 0] + share[:, 1:-1].sum(1) / self.bins + share[:, -1]
+        return share @ self.heights.to(p.dtype)
 
     def _columns(self, name: str, k: int) -> Tensor:
         return self.get_buffer(f"{name}_{k}")
@@ -246,6 +249,12 @@ def gathered(image: Tensor) -> Tensor:
 def spread(blocks: Tensor) -> Tensor:
     """The inverse of `gathered`."""
     return nn.functional.pixel_shuffle(blocks, 2)
+
+
+def _places(used: Tensor) -> Tensor:
+    """Where the cells that are `used`, `(pixels, blocks)` and in that order, lie among all with pixels innermost."""
+    pixel, block = used.nonzero(as_tuple=True)
+    return block * used.shape[0] + pixel
 
 
 def _cut(blocks: Tensor, window: tuple[int, int, int, int]) -> Tensor:

@@ -109,6 +109,29 @@ class ImageNetwork(nn.Module, ABC):
         return torch.cat([images, spread(self.numbers(x), images)], dim=1)
 
 
+def convolved(layer: nn.Conv2d, images: Tensor, numbers: Tensor, pad: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Tensor:
+    """What `layer` makes of images and of numbers that are the same in all cells, which are its last input channels.
+
+    A convolution of constant channels is linear in their numbers, with images that depend on the weights alone: one
+    convolution for a whole batch and a product of matrices stand for `k` channels of each event.
+
+    Args:
+        layer: a convolution of as many channels as `images` has, and `numbers`.
+        images: `(n, channels, rows, columns)`.
+        numbers: `(n, k)`.
+        pad: zeros around images and constants besides the layer's own, as `torch.nn.functional.pad` takes them.
+    """
+    known, weight = images.shape[1], layer.weight
+    padded = nn.functional.pad(images, pad) if any(pad) else images
+    made = nn.functional.conv2d(padded, weight[:, :known], layer.bias, layer.stride, layer.padding)
+    if not numbers.shape[1]:
+        return made
+    one = nn.functional.pad(weight.new_ones(1, 1, *images.shape[2:]), pad)
+    each = weight[:, known:].transpose(0, 1).reshape(-1, 1, *weight.shape[2:])  # of each number, then of each channel out
+    answers = nn.functional.conv2d(one, each, None, layer.stride, layer.padding).reshape(numbers.shape[1], -1)
+    return made + (numbers.to(answers.dtype) @ answers).reshape(-1, *made.shape[1:])
+
+
 def spread(numbers: Tensor, images: Tensor) -> Tensor:
     """Numbers `(n, k)` as channels `(n, k, rows, columns)` that are the same in all cells of `images`."""
     return numbers[:, :, None, None].expand(-1, -1, images.shape[2], images.shape[3])

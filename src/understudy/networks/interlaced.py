@@ -66,7 +66,7 @@ class Trunk(nn.Module):
 
 
 class Pass(nn.Module):
-    """Logits `(n, outputs, blocks)` of those blocks that hold cells of the pass.
+    """Logits `(n, blocks, outputs)` of those blocks that hold cells of the pass.
 
     Args:
         trunk: channels of the trunk.
@@ -92,8 +92,8 @@ class Pass(nn.Module):
     def forward(self, trunk: Tensor, known: Tensor | None, blocks: Tensor) -> Tensor:
         """From the trunk's channels and those of known cells where the pass looks; `blocks` are indices into these."""
         h = self.first(trunk if known is None else torch.cat([trunk, known], dim=1)) + self.places
-        h = silu(h + self.second(silu(h))).flatten(2).index_select(2, blocks)
-        logits: Tensor = self.last(h.transpose(1, 2)).transpose(1, 2)
+        h = silu(h + self.second(silu(h))).flatten(2).transpose(1, 2)
+        logits: Tensor = self.last(h.index_select(1, blocks))  # channels side by side in memory: picking blocks is cheap
         return logits
 
 

@@ -1,8 +1,8 @@
 r"""A generator from image to image, the U-Net of the LHCb HCAL thesis (its appendix C, after Ronneberger et al. 2015).
 
 Convolutions halve the image from 64 x 64 to 2 x 2 and transposed ones double it back; on every grid what came down is set beside
-what comes up. Noise is given as constant channels. The last image is set beside the input once more and convolved to the
-cells. With $w$ = `width` = 64 channels and the sizes of the thesis:
+what comes up. Noise is given as constant channels (`images.convolved`). The last image is set beside the input once more and
+convolved to the cells. With $w$ = `width` = 64 channels and the sizes of the thesis:
 
     down   64 -> 32: w, 16: w, 8: 2w, 4: 2w, 4: 2w, 2: 2w          4 x 4 kernels, leaky ReLU (the last two ReLU)
     up      2 -> 4: 2w, 8: 2w, 16: w, 32: w, 64: w/4               4 x 4 kernels, ReLU (the last leaky)
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from understudy.geometry import Calorimeter
 from understudy.networks.dense import OUTPUTS, Init, Output
-from understudy.networks.images import REFERENCE, ImageNetwork
+from understudy.networks.images import REFERENCE, ImageNetwork, convolved
 from understudy.networks.normalisation import Norm, normalisation
 from understudy.registry import Given, register
 
@@ -91,10 +91,11 @@ class UNet(ImageNetwork):
 
     def passed(self, x: Tensor) -> Tensor:
         """Cells `(n, outputs)`, row-major."""
-        given = self.unpacked(x)
+        given, numbers = self.cells(x), self.numbers(x)
         h, skips = given, []
         for i, layer in enumerate(self.down):
-            h = layer(nn.functional.pad(h, (1, 2, 1, 2) if i == 4 else (1, 1, 1, 1)))
+            pad = (1, 2, 1, 2) if i == 4 else (1, 1, 1, 1)
+            h = layer(nn.functional.pad(h, pad)) if i else convolved(layer, h, numbers, pad)
             h = self._leaky(h) if i < 4 else h.relu()
             if 1 <= i <= 3:
                 h = self.norm_down[i - 1](h)
@@ -110,8 +111,8 @@ class UNet(ImageNetwork):
             h = torch.cat([self.drop(h) if i < 3 else h, skips[3 - i]], dim=1)
         h = torch.cat([self._leaky(h), given], dim=1)
         if self.beside:
-            h = torch.cat([h, self.beside[3](h).relu()], dim=1)
-        cells: Tensor = self.output(self.grid.crop(self.last(h)).float())
+            h = torch.cat([h, convolved(self.beside[3], h, numbers).relu()], dim=1)
+        cells: Tensor = self.output(self.grid.crop(convolved(self.last, h, numbers)).float())
         return cells
 
     def _leaky(self, x: Tensor) -> Tensor:
