@@ -2,7 +2,7 @@
 
     understudy simulate EVENTS.yaml -n 17000 --out train.h5     # a recipe with `reference: {kind: lhcb-hcal-events}`
     understudy simulate EVENTS.yaml -n 24000 --seed 2 --out test.h5
-    python benchmarks/hcal_families.py train.h5 test.h5 --stp runs/stp --out runs/families [--minutes 2] [--seeds 1]
+    python benchmarks/hcal_families.py train.h5 test.h5 --stp runs/stp --out runs/families [--minutes 3] [--seeds 1]
 
 Each recipe is trained for `--minutes` (to the end of the round in which they are used up) on the first `--events` of the training
 file; what is trained already is not trained again. Runs that were trained elsewhere are judged beside them with `--run`. Then all
@@ -36,7 +36,7 @@ from understudy.validation.compare import compare
 from understudy.validation.settings import ValidationSettings
 from understudy.versions import hardware
 
-FAMILIES = ("pix2pix", "vae", "vae-gan", "clr-gan", "bicycle-gan")
+FAMILIES = ("pix2pix", "vae", "vae-gan", "clr-gan", "bicycle-gan", "flow")
 RECIPES = (
     "lhcb-hcal-tip",
     *(f"lhcb-hcal-tip-{f}" for f in FAMILIES),
@@ -131,8 +131,8 @@ def main() -> None:
     parser.add_argument("test", type=Path)
     parser.add_argument("--stp", type=Path, required=True, help="trained run of lhcb-hcal-stp")
     parser.add_argument("--out", type=Path, default=Path("runs/families"))
-    parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--epochs", type=int, default=3, help="of the defaults, whose learning rate falls to zero over them")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--epochs", type=int, default=2, help="of the defaults, whose learning rate falls to zero over them")
     parser.add_argument("--events", type=int, default=6000)
     parser.add_argument("--judged", type=int, default=8000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])

@@ -22,6 +22,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def hardware() -> str:
     """The processor and its number of cores, in a few words."""
     model = platform.processor() or platform.machine()

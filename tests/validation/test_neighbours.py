@@ -3,6 +3,7 @@ import pytest
 
 from understudy.events import Block, Events, Schema
 from understudy.geometry import builtin
+from understudy.validation import neighbours
 from understudy.validation.neighbours import near_duplicates, nearest, nearest_to, self_distances, shapes, study
 
 GEOMETRY = builtin("atlas-em-89")
@@ -121,3 +122,18 @@ def test_bad_input():
         ValueError, match="neighbours of 1600 generated, 1500 training and 400 held-out showers cannot be compared"
     ):
         look(toy(1600, 1))
+
+
+def test_of_many_showers_some_are_compared_and_memorising_is_still_seen(monkeypatch):
+    monkeypatch.setattr(neighbours, "most", lambda geometry: 150)
+    made, copied = toy(700, 5), TRAINING[:700]
+    found, memorised = (study(e, TRAINING, HELDOUT, GEOMETRY, np.random.default_rng(0)) for e in (made, copied))
+    assert len(found.generated_to_training) == len(found.heldout_to_training) == 150
+    assert 0.9 < found.summary["memorising_ratio"] < 1.1
+    # of 1,500 training showers 4 x 150 are compared with: of copies as many are found
+    assert memorised.summary["too_close"] == pytest.approx(0.4, abs=0.12) and found.summary["too_close"] < 0.05
+
+
+def test_how_many_are_compared_depends_on_the_cells():
+    assert neighbours.most(GEOMETRY) > 30_000 > 6000 > neighbours.most(builtin("lhcb-hcal")) > 5000
+    assert neighbours.some(HELDOUT, 400, np.random.default_rng(0)) is HELDOUT

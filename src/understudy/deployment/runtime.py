@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from understudy.events import Events
 from understudy.geometry import Calorimeter
 from understudy.schema import Array, Schema
 from understudy.simulator import Conditions
+from understudy.versions import available_cores
 
 
 class Session:
@@ -23,15 +25,16 @@ class Session:
 
     Args:
         graph: path of the ONNX file.
-        threads: threads inside an operator; all cores if None.
+        threads: among which the rows of a batch are divided; all cores if None. Networks here are small: threads inside each
+            of their operators would mostly wait for one another.
     """
 
     def __init__(self, graph: str | Path, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.threads = threads or available_cores()
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None  # starts threads when it needs them
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises its own, undocumented classes
@@ -42,29 +45,34 @@ class Session:
 
     def run(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array]:
         """Response and response before projections, each `(n, d)`, for noise `(n, k)` and conditions by name."""
-        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
-        response, unprojected = self._session.run(["response", "unprojected"], feed)
+        response, unprojected = self._outputs(["response", "unprojected"], noise, conditions)
         return response, unprojected
 
     def response(self, noise: Array, conditions: Mapping[str, Any]) -> Array:
         """The response `(n, d)` alone."""
-        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
-        response: Array = self._session.run(["response"], feed)[0]
-        return response
+        return self._outputs(["response"], noise, conditions)[0]
 
     def answer(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array | None]:
         """The response `(n, d)` and, where the graph tells it, what is detected, boolean `(n,)`."""
         if not self.detects:
             return self.response(noise, conditions), None
-        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
-        response, detected = self._session.run(["response", "detected"], feed)
+        response, detected = self._outputs(["response", "detected"], noise, conditions)
         return response, detected > 0
 
     def probability(self, noise: Array, conditions: Mapping[str, Any]) -> tuple[Array, Array]:
         """The probability to be detected and what is, 1 or 0, both `(n,)`, of a graph that tells it."""
-        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
-        probability, detected = self._session.run(["probability", "detected"], feed)
+        probability, detected = self._outputs(["probability", "detected"], noise, conditions)
         return probability, detected
+
+    def _outputs(self, names: list[str], noise: Array, conditions: Mapping[str, Any]) -> list[Array]:
+        feed = {"noise": noise, **{name: np.asarray(conditions[name]) for name in self._inputs if name != "noise"}}
+        part = -(-len(noise) // self.threads)
+        if self._pool is None or part == len(noise):
+            whole: list[Array] = self._session.run(names, feed)
+            return whole
+        starts = range(0, len(noise), part)
+        parts = self._pool.map(lambda i: self._session.run(names, {k: v[i : i + part] for k, v in feed.items()}), starts)
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ its own input: the thesis' generator for tracker images, which calls these its r
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -44,6 +45,8 @@ class UNet(ImageNetwork):
         dropout: part of the channels of the three coarsest grids on the way up that are left out in training, at random.
         slope: of the leaky ReLU below zero.
         output: function of the last layer.
+        start: what all cells are about before training, of a sigmoid, or None. Where most cells are empty, near what those are:
+            a half would have to be unlearned in every one of them.
         init: as of a dense network, with the fans of the kernels.
         channels_last: lay images out with their channels innermost, which some processors convolve faster.
         rng: draws the initial weights; torch's own generator if None.
@@ -65,11 +68,14 @@ class UNet(ImageNetwork):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         slope: NonNegativeFloat = 0.2,
         output: Output = "sigmoid",
+        start: Annotated[float, Field(gt=0, lt=1)] | None = None,
         init: Init = "he-uniform",
         channels_last: bool = False,
         rng: Given[torch.Generator | None] = None,
     ) -> None:
         super().__init__(inputs, noise, geometry, HALVINGS, "a U-Net", virtual=norm == "virtual-batch")
+        if start is not None and output != "sigmoid":
+            raise ValueError(f"a U-Net starts near a number with a sigmoid alone, not with {output!r}; leave out its 'start'")
         if self.grid.n_cells != outputs:
             raise ValueError(
                 f"a U-Net makes the {self.grid.n_cells} cells of its geometry, but {outputs} numbers are asked for; choose"
@@ -88,6 +94,10 @@ class UNet(ImageNetwork):
             beside = [4 * w, 2 * w, 2 * w, w // 4 + given] if residual else []
             self.beside = nn.ModuleList(nn.Conv2d(c, more, 5, padding=2) for c in beside)
             self.last = nn.Conv2d(w // 4 + given + more, self.grid.channels, 5, padding=2)
+        if start is not None:
+            nn.init.constant_(self.last.bias, math.log(start / (1 - start)))  # type: ignore[arg-type]
+            with torch.no_grad():
+                self.last.weight.mul_(0.1)
 
     def passed(self, x: Tensor) -> Tensor:
         """Cells `(n, outputs)`, row-major."""
@@ -95,7 +105,7 @@ class UNet(ImageNetwork):
         h, skips = given, []
         for i, layer in enumerate(self.down):
             pad = (1, 2, 1, 2) if i == 4 else (1, 1, 1, 1)
-            h = layer(nn.functional.pad(h, pad)) if i else convolved(layer, h, numbers, pad)
+            h = layer(nn.functional.pad(h, pad)) if i else convolved(cast(nn.Conv2d, layer), h, numbers, pad)
             h = self._leaky(h) if i < 4 else h.relu()
             if 1 <= i <= 3:
                 h = self.norm_down[i - 1](h)
@@ -111,7 +121,7 @@ class UNet(ImageNetwork):
             h = torch.cat([self.drop(h) if i < 3 else h, skips[3 - i]], dim=1)
         h = torch.cat([self._leaky(h), given], dim=1)
         if self.beside:
-            h = torch.cat([h, convolved(self.beside[3], h, numbers).relu()], dim=1)
+            h = torch.cat([h, convolved(cast(nn.Conv2d, self.beside[3]), h, numbers).relu()], dim=1)
         cells: Tensor = self.output(self.grid.crop(convolved(self.last, h, numbers)).float())
         return cells
 

@@ -91,14 +91,14 @@ class _Net(nn.Module):
     ) -> None:
         super().__init__()
         widths = (width, 2 * width, 2 * width, 2 * width, width)
-        with unfilled(self, "he-uniform", rng, torch.contiguous_format):
+        with unfilled(self, "he-uniform", rng, torch.channels_last):
             self.first = nn.Conv2d(inputs, width, 3, padding=1)
             self.blocks = nn.ModuleList(Residual(w) for w in widths)
             self.down = nn.ModuleList(nn.Conv2d(a, 2 * width, 2, stride=2) for a in (width, 2 * width))
             self.up = nn.ModuleList(nn.Conv2d(2 * width, b, 1) for b in (2 * width, width))
             self.last = nn.Conv2d(width, outputs, 3, padding=1)
         self.modulations = nn.ModuleList(Modulation(embedding, w, rng) for w in widths)
-        self.places = nn.Parameter(torch.zeros(1, width, *shape))
+        self.places = nn.Parameter(torch.zeros(1, width, *shape).to(memory_format=torch.channels_last))
         with torch.no_grad():
             self.last.weight.zero_()
             for block in self.blocks:

@@ -28,15 +28,11 @@ from understudy.references.guns import ENERGY, MOMENTUM, POSITION, ElectronGun, 
 from understudy.registry import register
 from understudy.schema import Block, Schema
 from understudy.simulator import Conditions, GunSource
+from understudy.versions import available_cores
 
 SHOWERS = "showers"
 CHUNK = 50
 """Events per seed; part of what a seed means."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

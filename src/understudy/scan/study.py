@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from understudy.scan.results import RunResult, load, mean, write
 from understudy.scan.settings import Scan
 from understudy.splits import Data, prepare
 from understudy.validation.html_tables import quantity
-from understudy.versions import hardware, versions
+from understudy.versions import available_cores, hardware, versions
 
 REFERENCE = "reference"
 """Folder of the events that all runs share."""
@@ -96,7 +95,7 @@ def scan(
         _remove(folder)
     key = _Key(shared.digest)
     tasks = plan.tasks(folder, chosen)
-    _make_runs(plan, tasks, key, place.path, jobs or os.cpu_count() or 1, console)
+    _make_runs(plan, tasks, key, place.path, jobs or available_cores(), console)
     return _report(plan, chosen, tasks, key, shared, folder, console)
 
 

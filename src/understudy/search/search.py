@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from understudy.search.space import PrunerName, SamplerName, Space
 from understudy.search.trials import Trials
 from understudy.splits import Data, prepare
 from understudy.validation.score import PhysicsScore
+from understudy.versions import available_cores
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def search(
     folder = Path(out or Path("searches") / name)
     origin = Origin(str(recipe), data=data, reference=reference, events=events, study=name, storage=storage)
     with quiet():
-        return _search(plan, origin, folder, storage or sqlite(folder), jobs or os.cpu_count() or 1, resume, console)
+        return _search(plan, origin, folder, storage or sqlite(folder), jobs or available_cores(), resume, console)
 
 
 def _search(plan: Plan, origin: Origin, folder: Path, storage: str, jobs: int, resume: bool, console: Console) -> Search:

@@ -194,7 +194,7 @@ class LogLikelihoods(Transform):
             values = interpolated(response, self.y, self.x)
         else:
             made = self.regressed.inverse(response, *self._where(conditions))
-            values = torch.stack([made[:, self.order.index(i)] for i in range(len(self.order))], 1)
+            values = torch.cat([made[:, 1 : self.nothing + 1], made[:, :1], made[:, self.nothing + 1 :]], 1)
         column = slice(self.nothing, self.nothing + 1)
         nothing = torch.where(gone[:, column], 0.0, values[:, column])
         return torch.where(gone | self._own(response), nothing, values)

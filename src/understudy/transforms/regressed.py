@@ -122,21 +122,30 @@ class Regressed(Fitted):
     def inverse(self, z: Tensor, position: Tensor, cell: Tensor) -> Tensor:
         """Columns `(n, d)` of scores `(n, d)`."""
         self._require_fitted()
-        at = self._at(position, cell)
+        d = z.shape[1]
+        row, part = self._row(position, cell)
+        nodes = self.table.to(z.dtype)  # intercepts, widths, coefficients: what is small of an event lies side by side
+        nodes = torch.cat([nodes[:, :, :, 0], nodes[:, :, :, -1], nodes[:, :, :, 1:-1].flatten(2)], 2).flatten(0, 1)
+        steps = torch.cat([nodes[1:] - nodes[:-1], nodes[:1]])  # of constants, as the table: engines find them once
+        at = nodes.index_select(0, row) + part.to(z.dtype).unsqueeze(1) * steps.index_select(0, row)
         r = self._quantile(z, self._first(cell), self.reach.index_select(0, cell))
-        x: Tensor = at[:, :, 0] + (at[:, :, 1:-1] * r.unsqueeze(1)).sum(2) + at[:, :, -1].exp() * r
-        return x.to(z.dtype)
+        x: Tensor = at[:, :d] + (at[:, 2 * d :].reshape(-1, d, d) * r.unsqueeze(1)).sum(2) + at[:, d : 2 * d].exp() * r
+        return x
 
     def _at(self, position: Tensor, cell: Tensor) -> Tensor:
         """Intercepts, coefficients and logarithmic widths of events, `(n, d, d + 2)`."""
-        nodes, d = self.table.shape[1:3]
+        (row, part), d, rows = self._row(position, cell), self.table.shape[2], self.table.flatten(2).flatten(0, 1)
+        first = rows.index_select(0, row).double()  # terms of a hundred may cancel
+        found: Tensor = first + part.unsqueeze(1) * (rows.index_select(0, row + 1) - first)
+        return found.reshape(-1, d, d + 2)
+
+    def _row(self, position: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """The last node before each event among those of all cells, and what part of the way to the next one it lies."""
+        nodes = self.table.shape[1]
         low, high = self.ends.double()
         place = ((position.double() - low) * ((nodes - 1) / (high - low))).clamp(0, nodes - 1)  # a table is steep in it
         node = place.floor().clamp(max=nodes - 2)
-        row, rows = cell * nodes + node.long(), self.table.flatten(2).flatten(0, 1)
-        first = rows.index_select(0, row).double()  # terms of a hundred may cancel
-        found: Tensor = first + (place - node).unsqueeze(1) * (rows.index_select(0, row + 1) - first)
-        return found.reshape(-1, d, d + 2)
+        return cell * nodes + node.long(), place - node
 
     def _first(self, cell: Tensor) -> Tensor:
         """Where among all quantiles those of each column of an event's cell begin, `(n, d)`."""
@@ -152,7 +161,7 @@ class Regressed(Fitted):
         piece = place.floor().clamp(0, last)
         at, knots = (first + piece.long()).flatten(), self.quantiles.flatten().to(z.dtype)
         low = knots.index_select(0, at).reshape(z.shape)
-        height = knots.index_select(0, at + 1).reshape(z.shape) - low
+        height = torch.cat([knots[1:] - knots[:-1], knots[:1]]).index_select(0, at).reshape(z.shape)
         return low + ((place - piece) + z.sign() * (beyond.exp() - 1) / step) * height
 
     def _score(self, r: Tensor, knots: Tensor, reach: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ from understudy.validation import calorimeter as shower
 from understudy.validation.curves import scale_energy
 from understudy.validation.observables import shower_cells
 
+COMPARED = 1e11
+"""Cells compared between two samples of showers, about: of more showers some are drawn (33,520 of 89 cells, 5,481 of 3,328)."""
+KNOWN = 4
+"""As many times more showers of the training sample may be compared with."""
 SAME = 1e-6
 """Shapes closer than this are equal: single precision leaves about 1e-8."""
 
@@ -34,7 +38,7 @@ class NeighbourStudy:
     """Distances `(n,)` to the nearest neighbour, pure numbers, and what follows from them.
 
     Args:
-        generated_to_training: every generated shower to the training sample.
+        generated_to_training: every generated shower to the training sample; of many showers, of some drawn at random (`most`).
         heldout_to_training: every held-out shower to the training sample, the yardstick of memorising.
         heldout_to_generated: every held-out shower to the generated sample.
         heldout_to_reference: every held-out shower to as many training showers, the yardstick of collapse.
@@ -119,6 +123,19 @@ def errors_of(summary: Mapping[str, float], n: int, heldout: int) -> dict[str, f
     return found | {k: float(np.sqrt(0.25 / n + 0.25 / heldout)) for k in summary if k.endswith("_ks")}
 
 
+def most(geometry: Calorimeter) -> int:
+    """How many showers are compared with each other: as many as `COMPARED` allows, and a thousand at least."""
+    return max(1000, int((COMPARED / geometry.n_cells) ** 0.5))
+
+
+def some(events: Events, limit: int, generator: np.random.Generator) -> Events:
+    """All events in their order, or `limit` of them, drawn at random."""
+    if len(events) <= limit:
+        return events
+    drawn: Events = events[np.sort(generator.choice(len(events), limit, replace=False))]
+    return drawn
+
+
 def study(
     generated: Events, training: Events, heldout: Events, geometry: Calorimeter, generator: np.random.Generator
 ) -> NeighbourStudy:
@@ -140,11 +157,14 @@ def study(
             f"neighbours of {n} generated, {len(training)} training and {len(heldout)} held-out showers cannot be compared;"
             " at least 2 of each and as many training as generated ones are needed"
         )
-    some = np.sort(generator.choice(len(training), n, replace=False))
+    limit = most(geometry)
+    generated, heldout = (some(e, limit, generator) for e in (generated, heldout))
+    n, training = len(generated), some(training, KNOWN * limit, generator)
+    alike = np.sort(generator.choice(len(training), n, replace=False))
     made, known, fresh = (coordinates(e, geometry) for e in (generated, training, heldout))
     to_training, yardstick = nearest(made, known)[0][:, 0], nearest(fresh, known)[0][:, 0]
-    to_generated, density = nearest(fresh, made)[0][:, 0], nearest(fresh, known[some])[0][:, 0]
-    copies, expected = near_duplicates(shapes(generated, geometry), shapes(training[some], geometry))
+    to_generated, density = nearest(fresh, made)[0][:, 0], nearest(fresh, known[alike])[0][:, 0]
+    copies, expected = near_duplicates(shapes(generated, geometry), shapes(training[alike], geometry))
     nearer, farther = one_sided(to_training, yardstick), one_sided(yardstick, to_training)
     summary = {
         "memorising_ratio": float(np.median(to_training) / np.median(yardstick)),

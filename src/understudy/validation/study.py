@@ -200,11 +200,12 @@ class Study:
             return {}
         if sample.neighbours is not None:
             summary = dict(sample.neighbours.summary)
+            size, fresh = (len(d) for d in (sample.neighbours.generated_to_training, sample.neighbours.heldout_to_training))
         else:
-            size = min(len(sample.events), len(self.reference.events))
+            size = fresh = min(len(sample.events), len(self.reference.events), near.most(self.geometry))
             own, known = (near.shapes(e[:size], self.geometry) for e in (sample.events, self.reference.events))
             summary = dict(zip(("duplicates", "reference_duplicates"), near.near_duplicates(own, known), strict=True))
-        errors = near.errors_of(summary, len(sample.events), len(self.reference.events))
+        errors = near.errors_of(summary, size, fresh)
         return {k: {"value": v, "error": errors[k]} if k in errors else {"value": v} for k, v in summary.items()}
 
     def _scale(self, sample: Sample) -> ScaleMetrics | None:
