@@ -14,7 +14,8 @@ from understudy import storage
 from understudy.build import build_geometry, build_preparation
 from understudy.events import Events
 from understudy.recipe import Recipe
-from understudy.repeated import check_variety, varieties
+from understudy.references.hcal_events import HcalEvents
+from understudy.repeated import askable, check_variety, varieties
 from understudy.schema import Block
 from understudy.splits import Data
 
@@ -102,6 +103,18 @@ def test_a_reference_that_is_no_simulator_is_refused(tmp_path: Path) -> None:
     for call in (lambda: varieties(recipe, {}, data), lambda: check_variety(recipe, data)):
         with pytest.raises(ValueError, match="reference 'kept', which is a file and cannot simulate"):
             call()
+
+
+def test_a_reference_of_whole_events_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_with()
+    data = data_of(recipe, recipe.reference())
+    assert askable(recipe, data) is not None
+    whole = recipe_with(reference={"kind": "lhcb-hcal-events", "particles": "stored"}, geometry="lhcb-hcal")
+    assert isinstance(whole.reference(), HcalEvents)
+    assert askable(whole, data) is None
+    named = recipe_with(alternatives={"events": {"kind": "lhcb-hcal-events"}}, variety={"reference": "events"})
+    with pytest.raises(ValueError, match="reference 'events', which makes whole events and cannot be asked"):
+        check_variety(named, data)
 
 
 def test_an_unknown_reference_is_refused() -> None:

@@ -114,7 +114,7 @@ def _simulating(recipe: Recipe, data: Data) -> Any:
             raise ValueError(f"the variety study asks reference {name!r}, which is a file and cannot simulate; name another")
         return None
     reference = entry()
-    if not hasattr(reference, "simulator"):  # a source of whole events
+    if getattr(reference, "simulator", None) is None:  # a source of whole events
         if name is None:
             return None
         raise ValueError(f"the variety study asks reference {name!r}, which makes whole events and cannot be asked; name another")

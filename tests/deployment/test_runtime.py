@@ -15,7 +15,8 @@ def test_rows_are_divided_among_threads_and_come_back_in_order(bundle, events, n
     noise = rng.standard_normal((n, width), dtype=np.float32)
     given = {k: np.resize(v, (n, *v.shape[1:])) for k, v in events.conditions.items()}
     expected, found = one.run(noise, given), three.run(noise, given)
-    assert found[0].shape == expected[0].shape and len(found[0]) == n
+    assert found[0].shape == expected[0].shape
+    assert len(found[0]) == n
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
     assert n == 1 or not np.allclose(found[0][0], found[0][-1])

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from understudy import hcal_geometry as hcal
 from understudy.geometry import Calorimeter, Layer, builtin
 from understudy.models.base import Batch
-from understudy.models.interlaced import PASSES, Interlaced, pass_of_pixel
+from understudy.models.interlaced import PASSES, Interlaced, above, pass_of_pixel
 
 TOY = Calorimeter("toy", (Layer.grid("one", (8, 8), (1.0, 1.0), (0.0, 0.0)),))
 HCAL = builtin("lhcb-hcal")
@@ -82,9 +84,17 @@ def test_samples_are_the_inverse_distribution_function():
     model = build()
     p = torch.tensor([0.5, 0.1, 0.2, 0.05, 0.05, 0.1])
     u = torch.tensor([0.0, 0.25, 0.5, 0.55, 0.7, 0.8, 0.875, 0.9, 0.95, 1.0])
-    found = model.drawn(p.log().reshape(1, 1, 6).repeat(10, 1, 1), u[:, None])[:, 0]
+    found = model.drawn(p.log().reshape(1, 1, 6).repeat(10, 1, 1), 1 - u[:, None])[:, 0]
     expected = torch.tensor([0.0, 0.5, 1.0, 1.125, 1.375, 1.5, 1.875, 2.0, 2.5, 3.0])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_the_tail_keeps_its_digits():
+    z = torch.linspace(-5, 8, 400)
+    np.testing.assert_allclose(above(z).double().numpy(), stats.norm.sf(z.double().numpy()), rtol=1e-5)
+    p = torch.tensor([1 - 3e-9, 1e-9, 1e-9, 0.5e-9, 0.3e-9, 0.2e-9])
+    found = build().drawn(p.log().reshape(1, 1, 6), torch.tensor([[0.35e-9]]))  # half of the last bin but one
+    torch.testing.assert_close(found, torch.tensor([[1.875]]), atol=1e-5, rtol=0)
 
 
 def test_it_learns_rates_given_an_image_and_correlations_of_neighbours():

@@ -163,7 +163,8 @@ def test_numbers_are_convolved_as_channels_that_are_the_same_everywhere(stride, 
 def test_a_u_net_starts_near_a_number_where_it_is_told_to():
     net = network("u-net", 4 + N, N, noise=4, width=8, start=0.1)
     made = net.eval()(torch.randn(20, 4 + N, generator=generator(1))).detach()
-    assert 0.05 < float(made.mean()) < 0.2 and float(made.std()) > 0
+    assert 0.05 < float(made.mean()) < 0.2
+    assert float(made.std()) > 0
     assert 0.4 < float(network("u-net", 4 + N, N, noise=4, width=8).eval()(torch.randn(20, 4 + N)).detach().mean()) < 0.6
     with pytest.raises(ValueError, match="starts near a number with a sigmoid alone, not with 'linear'"):
         network("u-net", 4 + N, N, noise=4, output="linear", start=0.1)

@@ -1,5 +1,7 @@
 """Recipes of whole events in the LHCb HCAL, cut down to seconds: each family trained, the default and the pipeline exported."""
 
+import json
+
 import awkward
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from understudy.deployment import bundle as bundles
 from understudy.deployment.bundle import load_bundle, read_trained
 from understudy.deployment.pipeline import load_pipeline
 from understudy.events import Events
-from understudy.journey import resolve
+from understudy.journey import resolve, run
 from understudy.propagation import Propagate, Propagation, summed_images
 from understudy.recipe import Recipe, read_yaml
 from understudy.recipes import shipped
@@ -102,6 +104,19 @@ def test_it_is_trained_and_answers_with_what_the_read_out_can_report(name, event
     assert made.shape == (7, hcal.N_PIXELS)
     hcal.check_caps(made.reshape(7, *hcal.SHAPE))
     np.testing.assert_array_equal(hcal.as_read_out(made.reshape(7, *hcal.SHAPE)), made.reshape(7, *hcal.SHAPE))
+
+
+@pytest.mark.slow
+def test_the_whole_journey_from_events_that_are_simulated_to_the_report(events, stp, tmp_path):
+    words = small("lhcb-hcal-tip", events, stp)
+    words |= {"events": 120, "reference": {"kind": "lhcb-hcal-events", "particles": "stored"}}
+    words["validation"] |= {"analyses": read_yaml("lhcb-hcal-tip")["validation"]["analyses"]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(words))
+    finished = run(tmp_path / "recipe.yaml", out=tmp_path / "run", console=QUIET)
+    assert (tmp_path / "run" / "bundle" / "surrogate.onnx").is_file()
+    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    assert {"hcal-images", "event-ranks"} <= metrics["candidates"]["lhcb-hcal-tip"]["analyses"].keys()
+    assert finished is not None
 
 
 def test_the_bundle_of_a_refinement_holds_both_steps(events, stp, tmp_path, monkeypatch):
