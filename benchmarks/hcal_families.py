@@ -80,11 +80,16 @@ def trained(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     )
 
 
-def answered(run: Path, events: Events) -> Events:
-    """What a trained run answers to test events, as the reference is compared: with the tracks' image as the condition."""
+def answered(run: Path, events: Events, prepared: dict[str, Events]) -> Events:
+    """What a trained run answers to test events, as the reference is compared: with the tracks' image as the condition.
+
+    `prepared` keeps the events as runs take them: all refinements take the same images of single tracks.
+    """
     surrogate, recipe, _ = read_trained(run)
-    preparation = build_preparation(recipe, builtin("lhcb-hcal"))
-    asked = preparation(events, builtin("lhcb-hcal"), "families")
+    kind = f"{recipe.conditions} {recipe.needs}"
+    if kind not in prepared:
+        prepared[kind] = build_preparation(recipe, builtin("lhcb-hcal"))(events, builtin("lhcb-hcal"), "families")
+    asked = prepared[kind]
     given = {b.name: asked.conditions[b.name] for b in surrogate.schema.given}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutOfDomainWarning)
@@ -147,9 +152,10 @@ def main() -> None:
         events = file.read(0, arguments.judged)
     reference = events.select_conditions(["tracker_image"])
     made, costs, places = {}, {}, {run.name: run for run in (*arguments.run, *runs)}
+    prepared: dict[str, Events] = {}
     for run in [*arguments.run, *runs]:
         print("asking", run.name, flush=True)
-        made[run.name] = answered(run, events)
+        made[run.name] = answered(run, events, prepared)
         note = json.loads((run / "checkpoints" / "surrogate.json").read_text())
         costs[run.name] = {"training": note.get("training")}
     report = compare(
