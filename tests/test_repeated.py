@@ -105,7 +105,7 @@ def test_a_reference_that_is_no_simulator_is_refused(tmp_path: Path) -> None:
             call()
 
 
-def test_a_reference_of_whole_events_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_of_whole_events_cannot_be_asked() -> None:
     recipe = recipe_with()
     data = data_of(recipe, recipe.reference())
     assert askable(recipe, data) is not None
