@@ -109,7 +109,11 @@ def test_it_is_trained_and_answers_with_what_the_read_out_can_report(name, event
 @pytest.mark.slow
 def test_the_whole_journey_from_events_that_are_simulated_to_the_report(events, stp, tmp_path):
     words = small("lhcb-hcal-tip", events, stp)
-    words |= {"events": 120, "reference": {"kind": "lhcb-hcal-events", "particles": "stored"}}
+    words |= {
+        "events": 120,
+        "split": {"train": 0.3, "validation": 0.2, "test": 0.5},
+        "reference": {"kind": "lhcb-hcal-events", "particles": "stored"},
+    }
     words["validation"] |= {"analyses": read_yaml("lhcb-hcal-tip")["validation"]["analyses"]}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(words))
     finished = run(tmp_path / "recipe.yaml", out=tmp_path / "run", console=QUIET)
