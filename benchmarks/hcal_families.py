@@ -44,8 +44,9 @@ RECIPES = (
     *(f"lhcb-hcal-cir-{f}" for f in FAMILIES),
     "lhcb-hcal-cir-wasserstein",
 )
-CURVES = tuple(
-    f"{rate}_{against}" for against in ("drawn_et", "drawn_total_et", "signal_et", "total_et") for rate in ("htos", "htis")
+CURVES = (
+    *(f"{rate}_{against}" for against in ("drawn_et", "drawn_total_et", "signal_et", "total_et") for rate in ("htos", "htis")),
+    *(f"isolated_{what}_{region}" for what in ("mean", "width", "tail") for region in ("inner", "outer")),
 )
 SETTINGS = ValidationSettings.model_validate(
     {
@@ -55,6 +56,7 @@ SETTINGS = ValidationSettings.model_validate(
         "analyses": [
             {"kind": "hcal-images"},
             {"kind": "hcal-trigger", "least_p": 0.01, "largest": 0.03},
+            {"kind": "hcal-isolated-tracks"},
             {"kind": "hcal-gallery"},
         ],
     }
@@ -115,7 +117,9 @@ def row(found: dict, ms: dict[str, float]) -> dict[str, str]:
     cells |= {f"W1 {k}": f"{v['wasserstein1']['value']:.3g} ({v['wasserstein1']['floor']:.2g})" for k, v in seen.items()}
     for key in CURVES:
         c = found["curves"][key]
-        cells[f"chi2 {key}"] = f"{c['chi2']:.0f}/{c['ndf']} ({c['floor_chi2']:.0f})"
+        cells[f"chi2 {key}"] = f"{c['chi2']:.0f}/{c['ndf']} ({c['floor_chi2']:.0f}), p {c['p_value']:.2g}"
+    for region, n in found["analyses"]["hcal-isolated-tracks"].items():
+        cells[f"width of isolated tracks, {region}"] = f"{n['candidate']['width']:.3f} ({n['reference']['width']:.3f})"
     minutes = (found.get("training") or {}).get("minutes")
     cells["training [min]"] = "-" if minutes is None else f"{minutes:.1f}"
     return cells | {f"ms at batch {b}": f"{v:.2f}" for b, v in ms.items()}

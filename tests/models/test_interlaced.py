@@ -27,7 +27,7 @@ def build(geometry=TOY, features=None, **words):
 
 
 def test_neighbours_in_a_pass_are_as_far_apart_as_they_can_be():
-    assert pass_of_pixel(4, 4).tolist() == [[0, 4, 2, 4], [4, 3, 4, 3], [2, 4, 1, 4], [4, 3, 4, 3]]
+    assert pass_of_pixel(4, 4).tolist() == [[0, 5, 2, 5], [4, 3, 4, 3], [2, 5, 1, 5], [4, 3, 4, 3]]
 
 
 @pytest.mark.parametrize("geometry", [TOY, HCAL])
@@ -85,8 +85,28 @@ def test_samples_are_the_inverse_distribution_function():
     p = torch.tensor([0.5, 0.1, 0.2, 0.05, 0.05, 0.1])
     u = torch.tensor([0.0, 0.25, 0.5, 0.55, 0.7, 0.8, 0.875, 0.9, 0.95, 1.0])
     found = model.drawn(p.log().reshape(1, 1, 6).repeat(10, 1, 1), 1 - u[:, None])[:, 0]
-    expected = torch.tensor([0.0, 0.5, 1.0, 1.125, 1.375, 1.5, 1.875, 2.0, 2.5, 3.0])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    root = p[1:5].sqrt()  # of a bin's neighbours; at the ends, of itself on that side
+    b = (torch.stack([root[1], root[2], root[3], root[3]]) - torch.stack([root[0], root[0], root[1], root[2]])) / (
+        torch.stack([root[1], root[2], root[3], root[3]]) + torch.stack([root[0], root[0], root[1], root[2]])
+    )
+    flat = torch.tensor([0.0, 0.5, 1.0, 1.125, 1.375, 1.5, 1.875, 2.0, 2.5, 3.0])
+    v, at = torch.tensor([0, 0, 0, 0.5, 0.5, 0, 0.5, 0, 0, 0]), torch.tensor([0, 0, 0, 0, 1, 1, 3, 3, 3, 3])
+    torch.testing.assert_close(found, flat + b[at] * v * (1 - v) / 4, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("slope", [-4.0, 1.0])
+def test_within_a_bin_a_steep_spectrum_stays_steep(slope):
+    edges = torch.linspace(0, 1, 5, dtype=torch.float64)
+    below = torch.expm1(slope * edges) / math.expm1(slope)
+    p = torch.cat([torch.zeros(1), (below[1:] - below[:-1]).float(), torch.zeros(1)]).clamp(min=1e-12)
+    u = (torch.arange(40000) + 0.5) / 40000
+    found = build().drawn(p.log().reshape(1, 1, 6).expand(1, 40000, 6), u[None])[0].double() - 1
+    exact = torch.log1p((1 - u.double()) * math.expm1(slope)) / slope
+    inner = (exact > 0.25) & (exact < 0.75)  # bins with a neighbour on both sides
+    edge = torch.bucketize(exact, edges) - 1
+    flat = edges[edge] + 0.25 * (1 - u.double() - below[edge]) / (below[edge + 1] - below[edge])
+    assert float((found - exact)[inner].abs().max()) < 0.2 * float((flat - exact)[inner].abs().max())
+    assert abs(float((found - exact)[inner].mean())) < 0.1 * abs(float((flat - exact)[inner].mean()))
 
 
 def test_the_tail_keeps_its_digits():
@@ -94,7 +114,8 @@ def test_the_tail_keeps_its_digits():
     np.testing.assert_allclose(above(z).double().numpy(), stats.norm.sf(z.double().numpy()), rtol=1e-5)
     p = torch.tensor([1 - 3e-9, 1e-9, 1e-9, 0.5e-9, 0.3e-9, 0.2e-9])
     found = build().drawn(p.log().reshape(1, 1, 6), torch.tensor([[0.35e-9]]))  # half of the last bin but one
-    torch.testing.assert_close(found, torch.tensor([[1.875]]), atol=1e-5, rtol=0)
+    b = (math.sqrt(0.3) - math.sqrt(0.5)) / (math.sqrt(0.3) + math.sqrt(0.5))
+    torch.testing.assert_close(found, torch.tensor([[1.875 + b / 16]]), atol=1e-5, rtol=0)
 
 
 def test_it_learns_rates_given_an_image_and_correlations_of_neighbours():
@@ -122,6 +143,18 @@ def test_it_learns_rates_given_an_image_and_correlations_of_neighbours():
     assert float(hit[c == 0].float().mean()) == pytest.approx(0.2, abs=0.08)
     spread = torch.stack([row[h].std() for row, h in zip(made, hit, strict=True)]).mean()
     assert float(spread) < 0.75 * math.sqrt(1 / 12)  # within an event the hit cells hold alike, over all events they do not
+
+
+def test_images_are_seen_as_logarithms_roots_and_energies():
+    model = build().eval()
+    x = 3000.0 * torch.rand(1, 64, generator=generator(7))
+    seen = model.given(torch.log1p(x / 24))
+    assert seen.shape == (1, 12, 4, 4)
+    log, root, energy = seen.split(4, dim=1)
+    torch.testing.assert_close(log, model.expanded(torch.log1p(x / 24)))
+    torch.testing.assert_close(energy, model.expanded(x / 24 / 128))
+    torch.testing.assert_close((root * math.sqrt(128) + 1) ** 2, 1 + model.expanded(x / 24))
+    assert torch.isfinite(model.given(torch.full((1, 64), 200.0))).all()
 
 
 def test_an_image_among_the_features_is_needed():

@@ -1,18 +1,24 @@
 r"""An image drawn in a few passes by its likelihood, each pass given the cells of those before.
 
-$$p(y \mid c) = \prod_{k=1}^{5} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \ldots, y_{S_{k-1}}\big)$$
+$$p(y \mid c) = \prod_{k=1}^{6} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \ldots, y_{S_{k-1}}\big)$$
 
-The cells are divided as in an interlaced picture (the five steps of a period of four cells): first every fourth cell of every
-fourth row, then the ones in the middle between them, the crossings, the centres, the rest. Cells of one pass are independent of
-each other given the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several
-times the width of a hadronic shower. So the joint distribution of neighbours, which an energy score or a pixel-wise
-distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead
-of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+The cells are divided as in an interlaced picture (a period of four cells): first every fourth cell of every fourth row, then the
+ones in the middle between them, the crossings, the centres, the rest in odd rows, the rest in even ones. Cells of one pass are
+independent of each other given the cells before, which lie around them: those of the first pass are half a metre apart in the
+LHCb HCAL, several times the width of a hadronic shower. So the joint distribution of neighbours, which an energy score or a
+pixel-wise distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per
+set instead of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+
+The cells of a shower share its energy: what is left for one is a difference of energies, while images come as logarithms
+(features $\ln(1 + x/S)$ of `box-cox:S,0`). So the networks see of each image its logarithm, a root and the energy itself.
 
 A cell's distribution is a histogram, a softmax over bins of the learned space: empty, $K$ equal bins from the threshold at 1 to
-the cap at 2, and saturated (`transforms.hcal_scale`, form `log`). A sample has the probability $u = 1 - \Phi(z)$ above it,
-linear in a bin: continuous in the noise, since an empty cell is drawn between 0 and 1 and emptied by the read-out. What later
-passes see of a cell grows from zero at its threshold, so that they are continuous too.
+the cap at 2, and saturated (`transforms.hcal_scale`, form `log`). A sample has the probability $u = 1 - \Phi(z)$ above it. A
+bin is a quarter of the energy wide, in which a spectrum that falls like $E^{-5}$ drops by half, so within the bin $k$ the density
+changes from one end to the other by the factor $\sqrt{p_{k+1} / p_{k-1}}$ of its neighbours: where a part $v$ of its
+probability lies below, at $v + b\, v (1 - v)$ of its width with $b = (\sqrt{p_{k+1}} - \sqrt{p_{k-1}}) / (\sqrt{p_{k+1}} +
+\sqrt{p_{k-1}})$. Flat bins would fire a trigger too often. All is continuous in the noise, since an empty cell is drawn between 0
+and 1 and emptied by the read-out, and what later passes see of a cell grows from zero at its threshold.
 
 Pixels of split cells share one number. The weighted negative log-likelihood of an event is the sum over its cells.
 """
@@ -34,11 +40,18 @@ from understudy.networks.interlaced import Pass, Trunk
 from understudy.registry import Given, register
 
 ADAM = Optimiser(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", clip_norm=10.0)
-PASSES = 5
+PASSES = 6
 MARGIN = 2
 """Blocks around its cells that a pass looks at: as far as two 3 x 3 convolutions reach."""
 RISE = 16.0
 """What a later pass sees of a cell rises from its threshold to the sixteenth part of the range."""
+RANGE = 7.0
+"""Logarithm of the cap over the threshold, nearly (ln 1020 in the LHCb HCAL)."""
+LARGEST, UNIT = 8.0, 128.0
+"""Where energies are found from features: the largest, 70 GeV in a cell for a shift of 24 MeV, and the unit, 3 GeV."""
+
+SCALES = 3
+"""On which an image is seen: logarithm, root, energy."""
 
 _ERFC = (
     *(-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806),
@@ -50,7 +63,7 @@ def pass_of_pixel(rows: int, columns: int) -> Tensor:
     """Pass `(rows, columns)` of each pixel by its place in a period of four."""
     r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     odd = (r % 2) + (c % 2)
-    found = torch.where(odd == 2, 3, 4)
+    found = torch.where(odd == 2, 3, 5 - r % 2)
     even = odd == 0
     crossing = (r % 4) != (c % 4)
     return torch.where(even, torch.where(crossing, 2, torch.where(r % 4 == 0, 0, 1)), found)
@@ -59,7 +72,7 @@ def pass_of_pixel(rows: int, columns: int) -> Tensor:
 def pass_of_block(rows: int, columns: int) -> Tensor:
     """Pass `(rows, columns)` of blocks that are one cell each, by their place in a period of two."""
     r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.where((r % 2) != (c % 2), 2, r % 2)
+    return torch.where((r % 2) != (c % 2), 3 - r % 2, r % 2)
 
 
 @register("models", "interlaced")
@@ -67,7 +80,7 @@ class Interlaced(Model):
     """The cells of an image, in the learned space of `hcal-scale` with `form: log`, given an image among the conditions.
 
     Args:
-        feature_size: numbers that encode the conditions: images first, then any others.
+        feature_size: numbers that encode the conditions: images first, as logarithms, then any others.
         response_size: cells.
         trunk: channels of the network that looks at the conditions.
         width: channels of the network of each pass.
@@ -107,13 +120,13 @@ class Interlaced(Model):
         self.noise_size = response_size
         rows, columns = self.grid.full[0] // 2, self.grid.full[1] // 2
         self.blocks = (rows, columns)
-        self.trunk = Trunk(4 * images + further, trunk, self.blocks, rng)
+        self.trunk = Trunk(SCALES * 4 * images + further, trunk, self.blocks, rng)
         self._divide(geometry)
         self.passes = nn.ModuleList()
         for k in range(PASSES):
             top, bottom, left, right = self.windows[k]
             shape = (bottom - top, right - left)
-            self.passes.append(Pass(trunk, 8 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
+            self.passes.append(Pass(trunk, (SCALES + 1) * 4 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
         self.register_buffer("triangle", torch.tril(torch.ones(bins + 2, bins + 2), diagonal=-1), persistent=False)
         heights = torch.full((bins + 2,), 1 / bins)
         heights[[0, -1]] = 1.0
@@ -186,7 +199,7 @@ class Interlaced(Model):
         return self.loss(batch, generator)
 
     def sample(self, noise: Tensor, conditions: Tensor) -> Tensor:
-        """An image `(n, d)`: five passes."""
+        """An image `(n, d)`: six passes."""
         trunk = self.trunk(self.given(conditions))
         u = above(noise)
         known = noise.new_zeros((noise.shape[0], 4 * self.blocks[0] * self.blocks[1]))
@@ -199,7 +212,8 @@ class Interlaced(Model):
     def given(self, conditions: Tensor) -> Tensor:
         """Features `(n, c)` as channels of blocks."""
         size, rows = self.grid.n_cells, conditions.shape[0]
-        parts = [gathered(self.grid.pad(conditions[:, i * size : (i + 1) * size])) for i in range(self.images)]
+        logs = [gathered(self.grid.pad(conditions[:, i * size : (i + 1) * size])) for i in range(self.images)]
+        parts = [seen for y in logs for seen in (y, *energies(y.clamp(max=LARGEST), UNIT))]
         further = conditions[:, self.images * size :]
         if further.shape[1]:
             parts.append(further[:, :, None, None].expand(rows, further.shape[1], *self.blocks))
@@ -224,7 +238,8 @@ class Interlaced(Model):
         known = None
         if k:
             above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
-            known = torch.cat([above, (RISE * above).clamp(max=1.0)], dim=1).to(trunk.dtype)
+            scales = energies(RANGE * above, math.exp(RANGE) / 2)
+            known = torch.cat([above, (RISE * above).clamp(max=1.0), *scales], dim=1).to(trunk.dtype)
         made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
         made = made.reshape(-1, made.shape[1] * self.pixels[k], self.bins + 2)
         return made.index_select(1, self._columns("here", k))
@@ -240,10 +255,29 @@ class Interlaced(Model):
         over = p @ self.triangle.to(p.dtype)  # sums of the bins above each: the rare large ones are not lost beside one
         inside = 1 - (u.unsqueeze(2) - over) / p.clamp(min=1e-12)
         share = inside.clamp(0.0, 1.0)  # of every bin: the bins below are full, those above empty
-        return share @ self.heights.to(p.dtype)
+        flat = share @ self.heights.to(p.dtype)
+        return flat + self.bend(flat, p)
+
+    def bend(self, flat: Tensor, p: Tensor) -> Tensor:
+        """How far within its bin a value that was drawn from flat bins moves, since their neighbours are fuller or emptier.
+
+        The bins at the threshold and at the cap, where one neighbour is no density, look at themselves on that side.
+        """
+        last = float(self.bins)
+        place = ((flat - 1) * last).clamp(0.0, last)
+        k = place.floor().clamp(max=last - 1)
+        v, k = place - k, k.long()
+        before, behind = (p.gather(2, (k + d).clamp(1, self.bins).unsqueeze(2)).squeeze(2) for d in (0, 2))
+        before, behind = before.clamp(min=1e-20).sqrt(), behind.clamp(min=1e-20).sqrt()
+        return (behind - before) / (behind + before) * v * (1 - v) / last
 
     def _columns(self, name: str, k: int) -> Tensor:
         return self.get_buffer(f"{name}_{k}")
+
+
+def energies(y: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    r"""A root and the energy itself of the logarithm $y = \ln(1 + x/S)$, in units of `unit` times $S$."""
+    return ((0.5 * y).exp() - 1) / math.sqrt(unit), (y.exp() - 1) / unit
 
 
 def above(z: Tensor) -> Tensor:
