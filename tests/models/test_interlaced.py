@@ -122,24 +122,26 @@ def test_it_learns_rates_given_an_image_and_correlations_of_neighbours():
     g = generator(5)
 
     def sample(n):
-        c = (torch.rand(n, 64, generator=g) < 0.3).float()
+        c = 4 * (torch.rand(n, 64, generator=g) < 0.3).float()  # as logarithms of energies are
         common = torch.rand(n, 1, generator=g).expand(n, 64) if n else c
-        hit = torch.rand(n, 64, generator=g) < 0.2 + 0.6 * c
+        hit = torch.rand(n, 64, generator=g) < 0.2 + 0.15 * c
         return torch.where(hit, 1.0 + 0.999 * common, 0.0), c
 
     model = build(width=16, trunk=8)
     (turn,) = model.turns()
-    optimiser = torch.optim.Adam(turn.parameters, lr=5e-3)
-    for _ in range(220):
+    optimiser = torch.optim.Adam(turn.parameters, lr=8e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, 260)
+    for _ in range(260):
         y, c = sample(64)
         optimiser.zero_grad()
         turn.loss(Batch(y, c), g).backward()
         optimiser.step()
+        schedule.step()
     _, c = sample(400)
     with torch.no_grad():
         made = model.eval().sample(torch.randn(400, 64, generator=g), c)
     hit = made >= 1
-    assert float(hit[c == 1].float().mean()) == pytest.approx(0.8, abs=0.08)
+    assert float(hit[c > 0].float().mean()) == pytest.approx(0.8, abs=0.08)
     assert float(hit[c == 0].float().mean()) == pytest.approx(0.2, abs=0.08)
     spread = torch.stack([row[h].std() for row, h in zip(made, hit, strict=True)]).mean()
     assert float(spread) < 0.75 * math.sqrt(1 / 12)  # within an event the hit cells hold alike, over all events they do not
