@@ -49,7 +49,6 @@ RANGE = 7.0
 """Logarithm of the cap over the threshold, nearly (ln 1020 in the LHCb HCAL)."""
 LARGEST, UNIT = 8.0, 128.0
 """Where energies are found from features: the largest, 70 GeV in a cell for a shift of 24 MeV, and the unit, 3 GeV."""
-
 SCALES = 3
 """On which an image is seen: logarithm, root, energy."""
 
