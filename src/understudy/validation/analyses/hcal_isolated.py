@@ -77,7 +77,7 @@ class HcalIsolatedTracks(Analysis):
             f" {self.least:g} MeV that within 7 x 7 cells have no tenth of their energy beside them. A shower that is shared"
             " wrongly between its cells is too wide here, even where every cell by itself and the sum over the image are right."
             f" The tail holds tracks with more than {self.tail:g} of their energy. Samples at the same tracks are taken as"
-            " independent."
+            f" independent. Histograms are fractions of all tracks; ratios above {LARGEST:g} lie beyond their axis."
         )
         reasons = {name: self._reasons(found) for name, found in entries.items()}
         return [Finding("Isolated tracks in the HCAL", text, numbers, entries, _table(numbers), pictures, reasons)]
@@ -170,6 +170,7 @@ def _figure(name: str, samples: dict[str, dict[str, IsolatedTracks]], regions: S
             axes = figure.add_subplot(1, len(regions), i + 1)
             edges = np.linspace(0, LARGEST, 51)
             draw_contents(axes, {key: histogram(tracks[region].ratio, edges) for key, tracks in samples.items()}, 1.0)
+            axes.set_ylabel("fraction of tracks")
             axes.set_xlabel(rf"$\sum_{{3 \times 3}} E_T\, /\, E_T$ of the track ({region})")
         figure.tight_layout(rect=(0, 0, 1, 0.88))
         draw_key(figure, name, [key for key in samples if key != name], loc="upper center")
