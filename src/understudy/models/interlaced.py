@@ -82,7 +82,8 @@ class Interlaced(Model):
         feature_size: numbers that encode the conditions: images first, as logarithms, then any others.
         response_size: cells.
         trunk: channels of the network that looks at the conditions.
-        width: channels of the network of each pass.
+        width: channels of the network of each pass, of every block that it looks at.
+        depth: those of its layers that see only blocks which hold its cells.
         bins: $K$, between threshold and cap.
         optimiser: of all networks. Signed weights count with their sign.
         rng: draws the initial weights; torch's own generator if None.
@@ -102,6 +103,7 @@ class Interlaced(Model):
         response_size: Given[int],
         trunk: PositiveInt = 32,
         width: PositiveInt = 32,
+        depth: PositiveInt = 64,
         bins: Annotated[int, Field(ge=2, le=200)] = 32,
         optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
@@ -124,15 +126,11 @@ class Interlaced(Model):
         self.passes = nn.ModuleList()
         for k in range(PASSES):
             top, bottom, left, right = self.windows[k]
-            shape = (bottom - top, right - left)
-            self.passes.append(Pass(trunk, (SCALES + 1) * 4 if k else 0, width, (bins + 2) * self.pixels[k], shape, rng))
+            shape, known, mine = (bottom - top, right - left), (SCALES + 1) * 4 if k else 0, self._columns("blocks", k)
+            self.passes.append(Pass(trunk, known, width, depth, (bins + 2) * self.pixels[k], shape, mine, rng))
         self.register_buffer("triangle", torch.tril(torch.ones(bins + 2, bins + 2), diagonal=-1), persistent=False)
-        heights = torch.full((bins + 2,), 1 / bins)
-        heights[[0, -1]] = 1.0
-        self.register_buffer("heights", heights, persistent=False)
 
     triangle: Tensor
-    heights: Tensor
 
     def _divide(self, geometry: Calorimeter | None) -> None:
         """Which cells each pass draws, as indices into the window of blocks that it looks at, and where they go."""
@@ -239,8 +237,8 @@ class Interlaced(Model):
             above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
             scales = energies(RANGE * above, math.exp(RANGE) / 2)
             known = torch.cat([above, (RISE * above).clamp(max=1.0), *scales], dim=1).to(trunk.dtype)
-        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known, self._columns("blocks", k))
-        made = made.reshape(-1, made.shape[1] * self.pixels[k], self.bins + 2)
+        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known)
+        made = made.reshape(-1, len(self._columns("blocks", k)) * self.pixels[k], self.bins + 2)
         return made.index_select(1, self._columns("here", k))
 
     def bin_of(self, values: Tensor) -> Tensor:
@@ -254,21 +252,9 @@ class Interlaced(Model):
         over = p @ self.triangle.to(p.dtype)  # sums of the bins above each: the rare large ones are not lost beside one
         inside = 1 - (u.unsqueeze(2) - over) / p.clamp(min=1e-12)
         share = inside.clamp(0.0, 1.0)  # of every bin: the bins below are full, those above empty
-        flat = share @ self.heights.to(p.dtype)
-        return flat + self.bend(flat, p)
-
-    def bend(self, flat: Tensor, p: Tensor) -> Tensor:
-        """How far within its bin a value that was drawn from flat bins moves, since their neighbours are fuller or emptier.
-
-        The bins at the threshold and at the cap, where one neighbour is no density, look at themselves on that side.
-        """
-        last = float(self.bins)
-        place = ((flat - 1) * last).clamp(0.0, last)
-        k = place.floor().clamp(max=last - 1)
-        v, k = place - k, k.long()
-        before, behind = (p.gather(2, (k + d).clamp(1, self.bins).unsqueeze(2)).squeeze(2) for d in (0, 2))
-        before, behind = before.clamp(min=1e-20).sqrt(), behind.clamp(min=1e-20).sqrt()
-        return (behind - before) / (behind + before) * v * (1 - v) / last
+        within = share[:, :, 1:-1]
+        within = within + bend(p[:, :, 1:-1]) * within * (1 - within)
+        return share[:, :, 0] + share[:, :, -1] + within.sum(2) / self.bins
 
     def _columns(self, name: str, k: int) -> Tensor:
         return self.get_buffer(f"{name}_{k}")
@@ -277,6 +263,17 @@ class Interlaced(Model):
 def energies(y: Tensor, unit: float) -> tuple[Tensor, Tensor]:
     r"""A root and the energy itself of the logarithm $y = \ln(1 + x/S)$, in units of `unit` times $S$."""
     return ((0.5 * y).exp() - 1) / math.sqrt(unit), (y.exp() - 1) / unit
+
+
+def bend(p: Tensor) -> Tensor:
+    """By how much the density grows within each bin, since its neighbours are fuller or emptier: $b$ of the module's docstring.
+
+    The bins at the threshold and at the cap, where one neighbour is no density, look at themselves on that side.
+    """
+    root = p.clamp(min=1e-20).sqrt()
+    before = torch.cat([root[:, :, :1], root[:, :, :-1]], dim=2)
+    behind = torch.cat([root[:, :, 1:], root[:, :, -1:]], dim=2)
+    return (behind - before) / (behind + before)
 
 
 def above(z: Tensor) -> Tensor:
