@@ -11,6 +11,7 @@ from understudy import hcal_geometry as hcal
 from understudy.geometry import Calorimeter, Layer, builtin
 from understudy.models.base import Batch
 from understudy.models.interlaced import PASSES, Interlaced, above, pass_of_pixel
+from understudy.networks.interlaced import neighbours
 
 TOY = Calorimeter("toy", (Layer.grid("one", (8, 8), (1.0, 1.0), (0.0, 0.0)),))
 HCAL = builtin("lhcb-hcal")
@@ -44,6 +45,15 @@ def test_every_cell_is_drawn_once_and_split_ones_together(geometry):
             assert torch.equal(part[:, outer[::2, ::2]], image[:, ::2, ::2][:, outer[::2, ::2]])
     else:
         assert sorted(drawn.tolist()) == list(range(geometry.n_cells))
+
+
+def test_three_by_three_blocks_are_gathered_about_each_and_none_from_beyond_the_edge():
+    grid = torch.arange(1.0, 13.0).reshape(1, 1, 3, 4)
+    framed = torch.nn.functional.pad(grid, (1, 1, 1, 1)).flatten(2)
+    blocks = torch.tensor([0, 6, 11])
+    found = framed[0, 0, neighbours(blocks, 4)].reshape(3, 9)
+    expected = torch.nn.functional.unfold(grid, 3, padding=1)[0].T[blocks]
+    assert torch.equal(found, expected)
 
 
 def test_bins_are_empty_equal_and_saturated():

@@ -21,6 +21,7 @@ QUIET = Console(quiet=True)
 
 
 VARIANTS = {"atlas-photon-247", "atlas-photon-89-flow", "atlas-photon-89-distilled", "lhcb-ecal-fast"}
+VARIANTS |= {"lhcb-ecal-gan", "atlas-photon-247-gan"}
 VARIANTS |= {name for name in shipped() if name.startswith("delphes-electron-")}
 VARIANTS |= {"cifar10", "cifar10-small", "cifar10-paper", "mnist-paper", "mnist-vanilla"}
 """Recipes that differ from a tested one in size, model or calibration. Their large graphs take long to export: that of the

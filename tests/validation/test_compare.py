@@ -206,7 +206,7 @@ def test_the_digest_follows_every_array() -> None:
     assert len({digest(e) for e in (events, *others)}) == 5
 
 
-def test_a_report_is_written_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_written_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_pictures: None) -> None:
     told: list[tuple[float, float]] = []
     report = compare(
         toy(240, 1),
