@@ -122,7 +122,7 @@ def draw(curves: dict[str, list[float]], events: int, path: str) -> None:
         axes.plot(BATCHES, seconds, "o-", label=name)
     axes.axhline(events / 125, color="k", ls="--", lw=1, label="thesis, P100: 125 per second")
     axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel=f"seconds for {events:,} events on one thread")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, ncols=2, loc="outside upper center")
     figure.savefig(path, dpi=110)
 
 
