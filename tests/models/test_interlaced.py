@@ -80,7 +80,23 @@ def test_the_loss_is_minus_the_log_likelihood_of_the_cells_given_those_of_earlie
     torch.testing.assert_close(model.loss(Batch(y, c, w), g), (w * total).mean())
 
 
-def test_a_cell_does_not_depend_on_those_of_its_own_and_later_passes():
+@pytest.mark.parametrize("k", range(PASSES))
+def test_a_cell_moves_those_of_later_passes_alone(k):
+    model, g = build().eval(), generator(3)
+    noise, c = torch.randn(1, 64, generator=g), torch.rand(1, 64, generator=g)
+    passes = pass_of_pixel(8, 8).flatten()
+    cell = int(model.get_buffer(f"cells_{k}")[0])
+    moved = noise.clone()
+    noise[0, cell], moved[0, cell] = -3.0, 3.0  # from empty to full
+    with torch.no_grad():
+        a, b = model.sample(noise, c)[0], model.sample(moved, c)[0]
+    others = torch.arange(64) != cell
+    assert a[cell] < 1 < b[cell]
+    assert torch.equal(a[(passes <= k) & others], b[(passes <= k) & others])
+    assert k == PASSES - 1 or not torch.equal(a[passes > k], b[passes > k])
+
+
+def test_a_pass_sees_what_is_known_before_it():
     model, g = build().eval(), generator(3)
     trunk, known = model.trunk(model.given(torch.rand(1, 64, generator=g))), 2 * torch.rand(1, 64, generator=g)
     passes = pass_of_pixel(8, 8).flatten()

@@ -42,7 +42,7 @@ from understudy.registry import Given, register
 ADAM = Optimiser(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", clip_norm=10.0)
 PASSES = 6
 MARGIN = 2
-"""Blocks around its cells that a pass looks at: as far as two 3 x 3 convolutions reach."""
+"""Blocks around its cells that a pass looks at: as far as it reaches with a 3 x 3 convolution and 3 x 3 gathered blocks."""
 RISE = 16.0
 """What a later pass sees of a cell rises from its threshold to the sixteenth part of the range."""
 RANGE = 7.0
@@ -83,7 +83,7 @@ class Interlaced(Model):
         response_size: cells.
         trunk: channels of the network that looks at the conditions.
         width: channels of the network of each pass, of every block that it looks at.
-        depth: those of its layers that see only blocks which hold its cells.
+        hidden: those of its layers that see only blocks which hold its cells.
         bins: $K$, between threshold and cap.
         optimiser: of all networks. Signed weights count with their sign.
         rng: draws the initial weights; torch's own generator if None.
@@ -103,7 +103,7 @@ class Interlaced(Model):
         response_size: Given[int],
         trunk: PositiveInt = 32,
         width: PositiveInt = 32,
-        depth: PositiveInt = 64,
+        hidden: PositiveInt = 64,
         bins: Annotated[int, Field(ge=2, le=200)] = 32,
         optimiser: Optimiser = ADAM,
         rng: Given[torch.Generator | None] = None,
@@ -127,7 +127,7 @@ class Interlaced(Model):
         for k in range(PASSES):
             top, bottom, left, right = self.windows[k]
             shape, known, mine = (bottom - top, right - left), (SCALES + 1) * 4 if k else 0, self._columns("blocks", k)
-            self.passes.append(Pass(trunk, known, width, depth, (bins + 2) * self.pixels[k], shape, mine, rng))
+            self.passes.append(Pass(trunk, known, width, hidden, (bins + 2) * self.pixels[k], shape, mine, rng))
         self.register_buffer("triangle", torch.tril(torch.ones(bins + 2, bins + 2), diagonal=-1), persistent=False)
 
     triangle: Tensor
@@ -234,9 +234,9 @@ class Interlaced(Model):
         """Logits `(n, cells, bins + 2)` of the cells of pass `k`, given what was drawn before, `(n, 4, rows, columns)`."""
         known = None
         if k:
-            above = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
-            scales = energies(RANGE * above, math.exp(RANGE) / 2)
-            known = torch.cat([above, (RISE * above).clamp(max=1.0), *scales], dim=1).to(trunk.dtype)
+            height = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
+            scales = energies(RANGE * height, math.exp(RANGE) / 2)
+            known = torch.cat([height, (RISE * height).clamp(max=1.0), *scales], dim=1).to(trunk.dtype)
         made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known)
         made = made.reshape(-1, len(self._columns("blocks", k)) * self.pixels[k], self.bins + 2)
         return made.index_select(1, self._columns("here", k))

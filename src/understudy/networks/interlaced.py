@@ -75,7 +75,7 @@ class Pass(nn.Module):
         trunk: channels of the trunk.
         known: channels of what is known, before the first pass none.
         width: hidden channels of every block that the pass looks at.
-        depth: hidden channels of the blocks that hold its cells.
+        hidden: hidden channels of the blocks that hold its cells.
         outputs: bins of all pixels of a block that the pass draws.
         shape: rows and columns of the blocks that the pass looks at.
         blocks: those that hold its cells, as indices into these.
@@ -87,7 +87,7 @@ class Pass(nn.Module):
         trunk: int,
         known: int,
         width: int,
-        depth: int,
+        hidden: int,
         outputs: int,
         shape: tuple[int, int],
         blocks: Tensor,
@@ -97,10 +97,10 @@ class Pass(nn.Module):
         with unfilled(self, "he-uniform", rng, torch.channels_last):  # trains in two thirds of the time
             self.told = nn.Conv2d(trunk, width, 1)
             self.known = nn.Conv2d(known, width, 3, padding=1) if known else None
-            self.near = nn.Linear(9 * width, depth)
-            self.first = nn.Linear(depth, depth)
-            self.second = nn.Linear(depth, depth)
-            self.last = nn.Linear(depth, outputs)
+            self.near = nn.Linear(9 * width, hidden)
+            self.first = nn.Linear(hidden, hidden)
+            self.second = nn.Linear(hidden, hidden)
+            self.last = nn.Linear(hidden, outputs)
         self.places = nn.Parameter(torch.zeros(1, width, *shape).to(memory_format=torch.channels_last))
         self.register_buffer("around", neighbours(blocks, shape[1]), persistent=False)
         with torch.no_grad():
