@@ -20,15 +20,6 @@ def _no_records_of_tracing() -> None:
     trace.addHandler = lambda handler: None  # type: ignore[method-assign]
 
 
-@pytest.fixture
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports with a few histograms and curves: drawing dozens takes longer than a short training."""
-    from understudy.validation import figures_report
-
-    monkeypatch.setattr(figures_report, "MOST_HISTOGRAMS", 6)
-    monkeypatch.setattr(figures_report, "MOST_CURVES", 4)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real inputs that lies beside the checkout."""

@@ -31,7 +31,13 @@ def small(shipped: str = "quickstart", **changes: Any) -> dict[str, Any]:
                 network["channels"] = [max(4, c // 16) for c in network["channels"]]
             if isinstance(network, dict) and "widths" in network:
                 network["widths"] = [max(4, w // 64) for w in network["widths"]]
-    data["validation"] = {"replicas": 5, "floor_repeats": 2, "classifier": {"seeds": 1, "epochs": 2, "iterations": 5}}
+    data["validation"] = {
+        "replicas": 5,
+        "floor_repeats": 2,
+        "histograms": 6,  # figures take longer than such a training
+        "curves": 4,
+        "classifier": {"seeds": 1, "epochs": 2, "iterations": 5},
+    }
     return data | changes
 
 

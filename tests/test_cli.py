@@ -17,7 +17,7 @@ from understudy.domain import OutOfDomainWarning
 
 
 @pytest.fixture
-def understudy(monkeypatch, capfd, few_pictures):
+def understudy(monkeypatch, capfd):
     """Run the command line in this process: status, standard output, standard error."""
 
     def call(*arguments: object) -> tuple[int, str, str]:

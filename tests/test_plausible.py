@@ -142,7 +142,7 @@ def test_the_front_face_in_millimetres():
 
 
 @pytest.fixture
-def understudy(monkeypatch, capfd, few_pictures):
+def understudy(monkeypatch, capfd):
     """The last line that a failing command says."""
 
     def call(*arguments):

@@ -20,12 +20,12 @@ from understudy.steps import export_run, sample_bundle, train_only
 QUIET = Console(quiet=True)
 
 
-VARIANTS = {"atlas-photon-247", "atlas-photon-89-flow", "atlas-photon-89-distilled", "lhcb-ecal-fast"}
+VARIANTS = {"atlas-photon-247", "atlas-photon-89", "atlas-photon-89-flow", "atlas-photon-89-distilled", "lhcb-ecal-fast"}
 VARIANTS |= {"lhcb-ecal-gan", "atlas-photon-247-gan"}
 VARIANTS |= {name for name in shipped() if name.startswith("delphes-electron-")}
 VARIANTS |= {"cifar10", "cifar10-small", "cifar10-paper", "mnist-paper", "mnist-vanilla"}
 """Recipes that differ from a tested one in size, model or calibration. Their large graphs take long to export: that of the
-model is tested in `laws` and `models`, that of the rest by the recipe that they extend; `make test-slow` exports all."""
+model is tested in `laws` and `models`, those of transforms in `laws`, calibrations and symmetries by `lhcb-ecal`; `make test-slow` exports all."""
 
 TAUGHT = {name for name in VARIANTS if Recipe.load(name).needs}
 """Variants that need an exported run."""

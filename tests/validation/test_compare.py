@@ -28,7 +28,11 @@ GRID = Calorimeter(
 )
 SCHEMA = Schema((Block("incident_energy", "MeV", minimum=0.0),), (Block("showers", "MeV", shape=(18,), minimum=0.0),))
 QUICK = ValidationSettings(
-    replicas=30, energy_bins=3, classifier=ClassifierSettings(seeds=1, epochs=4, iterations=30, replicas=40)
+    replicas=30,
+    energy_bins=3,
+    histograms=6,
+    curves=4,
+    classifier=ClassifierSettings(seeds=1, epochs=4, iterations=30, replicas=40),
 )
 
 
@@ -206,7 +210,7 @@ def test_the_digest_follows_every_array() -> None:
     assert len({digest(e) for e in (events, *others)}) == 5
 
 
-def test_a_report_is_written_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_pictures: None) -> None:
+def test_a_report_is_written_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, float]] = []
     report = compare(
         toy(240, 1),

@@ -240,8 +240,8 @@ def test_an_observable_without_any_value_is_said(plain: Report) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_many_observables_are_drawn_in_part_and_told_whole(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures_report, "MOST_HISTOGRAMS", 3)
-    monkeypatch.setattr(figures_report, "MOST_CURVES", 2)
+    monkeypatch.setitem(report.metrics["settings"], "histograms", 3)
+    monkeypatch.setitem(report.metrics["settings"], "curves", 2)
     assert sum(len(p) for p in figures_report.observable_panels(report).values()) == 3
     assert sum(len(p) for p in figures_report.curve_panels(report).values()) == 2
     words = Page(page(report)).words

@@ -28,9 +28,6 @@ from understudy.validation.outcome import Outcome
 from understudy.validation.resolution_fit import CURVE as RESOLUTION
 from understudy.validation.resolution_fit import told
 
-MOST_HISTOGRAMS = 48
-MOST_CURVES = 48
-"""Observables and curves that are drawn; of more, those farthest above their floor. The tables list all."""
 NEIGHBOURS = 5
 CHOSEN = {"high": 0.95, "median": 0.5, "low": 0.05}
 """Showers whose neighbours are shown, by their place in the order of energies."""
@@ -58,7 +55,7 @@ def observable_panels(report: Outcome) -> dict[str, list[Panel]]:
 
 
 def curve_panels(report: Outcome) -> dict[str, list[Panel]]:
-    """Curves of the reference in groups; of more than `MOST_CURVES`, those with the largest chi-squared."""
+    """Curves of the reference in groups; of more than the settings ask for, those with the largest chi-squared."""
     found: dict[str, list[Panel]] = {}
     for key in _drawn_curves(report):
         curve = report.reference.curves[key]
@@ -237,7 +234,8 @@ def _neighbours(geometry: Calorimeter, chosen: Events, searched: Events, name: s
 def _drawn(report: Outcome) -> set[str]:
     """Names of the observables that get a histogram."""
     names = [o.name for o in report.observables]
-    if len(names) <= MOST_HISTOGRAMS:
+    most = report.metrics["settings"]["histograms"]
+    if len(names) <= most:
         return set(names)
     metrics = [report.metrics["candidates"][name]["observables"] for name in report.candidates]
     wrong = {e["observable"] for name in report.candidates for e in report.metrics["candidates"][name]["above_twice_floor"]}
@@ -246,17 +244,18 @@ def _drawn(report: Outcome) -> set[str]:
         ratios = [_number(m[name]["ks"]["value"]) / max(_number(m[name]["ks"]["floor"]), 1e-9) for m in metrics]
         return max((r for r in ratios if np.isfinite(r)), default=np.inf)
 
-    return set(sorted(names, key=lambda n: (n in wrong, excess(n)), reverse=True)[:MOST_HISTOGRAMS])
+    return set(sorted(names, key=lambda n: (n in wrong, excess(n)), reverse=True)[:most])
 
 
 def _drawn_curves(report: Outcome) -> list[str]:
     """Names of the curves that get a figure, in their order."""
     names = list(report.reference.curves)
-    if len(names) <= MOST_CURVES:
+    most = report.metrics["settings"]["curves"]
+    if len(names) <= most:
         return names
     metrics = [report.metrics["candidates"][name]["curves"] for name in report.candidates]
     largest = {n: max(_number(m[n]["chi2"]) if m[n]["chi2"] is not None else np.inf for m in metrics) for n in names}
-    best = set(sorted(names, key=lambda n: largest[n], reverse=True)[:MOST_CURVES])
+    best = set(sorted(names, key=lambda n: largest[n], reverse=True)[:most])
     return [n for n in names if n in best]
 
 
