@@ -10,8 +10,9 @@ from scipy import stats
 from understudy import hcal_geometry as hcal
 from understudy.geometry import Calorimeter, Layer, builtin
 from understudy.models.base import Batch
-from understudy.models.interlaced import PASSES, Interlaced, above, pass_of_pixel
+from understudy.models.interlaced import Interlaced, above
 from understudy.networks.interlaced import neighbours
+from understudy.networks.interlacing import PASSES, pass_of_pixel
 
 TOY = Calorimeter("toy", (Layer.grid("one", (8, 8), (1.0, 1.0), (0.0, 0.0)),))
 HCAL = builtin("lhcb-hcal")

@@ -24,8 +24,8 @@ VARIANTS = {"atlas-photon-247", "atlas-photon-89", "atlas-photon-89-flow", "atla
 VARIANTS |= {"lhcb-ecal-gan", "atlas-photon-247-gan"}
 VARIANTS |= {name for name in shipped() if name.startswith("delphes-electron-")}
 VARIANTS |= {"cifar10", "cifar10-small", "cifar10-paper", "mnist-paper", "mnist-vanilla"}
-"""Recipes that differ from a tested one in size, model or calibration. Their large graphs take long to export: that of the
-model is tested in `laws` and `models`, those of transforms in `laws`, calibrations and symmetries by `lhcb-ecal`; `make test-slow` exports all."""
+"""Recipes that differ from a tested one in size, model or calibration. Their large graphs take long to export: those of
+models and transforms are tested in `laws`, of calibrations and symmetries by `lhcb-ecal`; `make test-slow` exports all."""
 
 TAUGHT = {name for name in VARIANTS if Recipe.load(name).needs}
 """Variants that need an exported run."""

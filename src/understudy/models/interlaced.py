@@ -2,12 +2,10 @@ r"""An image drawn in a few passes by its likelihood, each pass given the cells 
 
 $$p(y \mid c) = \prod_{k=1}^{6} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \ldots, y_{S_{k-1}}\big)$$
 
-The cells are divided as in an interlaced picture (a period of four cells): first every fourth cell of every fourth row, then the
-ones in the middle between them, the crossings, the centres, the rest in odd rows, the rest in even ones. Cells of one pass are
-independent of each other given the cells before, which lie around them: those of the first pass are half a metre apart in the
-LHCb HCAL, several times the width of a hadronic shower. So the joint distribution of neighbours, which an energy score or a
-pixel-wise distance hardly sees and a GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per
-set instead of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+The cells are divided as in an interlaced picture (`networks.interlacing`). Cells of one pass are independent of each other given
+the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several times the width
+of a hadronic shower. So the joint distribution of neighbours, which an energy score or a pixel-wise distance hardly sees and a
+GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
 
 The cells of a shower share its energy: what is left for one is a difference of energies, while images come as logarithms
 (features $\ln(1 + x/S)$ of `box-cox:S,0`). So the networks see of each image its logarithm, a root and the energy itself.
@@ -37,12 +35,10 @@ from understudy.geometry import Calorimeter
 from understudy.models.base import Batch, Model, Optimiser, Turn, weighted_mean
 from understudy.networks.grid import ROUNDING, Grid
 from understudy.networks.interlaced import Pass, Trunk
+from understudy.networks.interlacing import PASSES, cut, gathered, shares, spread
 from understudy.registry import Given, register
 
 ADAM = Optimiser(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", clip_norm=10.0)
-PASSES = 6
-MARGIN = 2
-"""Blocks around its cells that a pass looks at: as far as it reaches with a 3 x 3 convolution and 3 x 3 gathered blocks."""
 RISE = 16.0
 """What a later pass sees of a cell rises from its threshold to the sixteenth part of the range."""
 RANGE = 7.0
@@ -56,22 +52,6 @@ _ERFC = (
     *(-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806),
     *(0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277),
 )
-
-
-def pass_of_pixel(rows: int, columns: int) -> Tensor:
-    """Pass `(rows, columns)` of each pixel by its place in a period of four."""
-    r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    odd = (r % 2) + (c % 2)
-    found = torch.where(odd == 2, 3, 5 - r % 2)
-    even = odd == 0
-    crossing = (r % 4) != (c % 4)
-    return torch.where(even, torch.where(crossing, 2, torch.where(r % 4 == 0, 0, 1)), found)
-
-
-def pass_of_block(rows: int, columns: int) -> Tensor:
-    """Pass `(rows, columns)` of blocks that are one cell each, by their place in a period of two."""
-    r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.where((r % 2) != (c % 2), 3 - r % 2, r % 2)
 
 
 @register("models", "interlaced")
@@ -122,53 +102,23 @@ class Interlaced(Model):
         rows, columns = self.grid.full[0] // 2, self.grid.full[1] // 2
         self.blocks = (rows, columns)
         self.trunk = Trunk(SCALES * 4 * images + further, trunk, self.blocks, rng)
-        self._divide(geometry)
+        whole = torch.zeros(self.blocks, dtype=torch.bool)
+        if geometry is not None and geometry.name == "lhcb-hcal":
+            whole = self.grid.pad(torch.tensor(~hcal.inner_pixels()).float().reshape(1, -1))[0, 0, ::2, ::2] > 0
+        self.register_buffer("whole", whole, persistent=False)
         self.passes = nn.ModuleList()
-        for k in range(PASSES):
-            top, bottom, left, right = self.windows[k]
-            shape, known, mine = (bottom - top, right - left), (SCALES + 1) * 4 if k else 0, self._columns("blocks", k)
-            self.passes.append(Pass(trunk, known, width, hidden, (bins + 2) * self.pixels[k], shape, mine, rng))
+        self.windows, self.slots = [], []
+        for k, share in enumerate(shares(self.grid, whole)):
+            top, bottom, left, right = share.window
+            self.windows.append(share.window)
+            self.slots.append(len(share.blocks) * share.pixels)
+            for name in ("here", "there", "cells"):
+                self.register_buffer(f"{name}_{k}", getattr(share, name), persistent=False)
+            shape, known, outputs = (bottom - top, right - left), (SCALES + 1) * 4 if k else 0, (bins + 2) * share.pixels
+            self.passes.append(Pass(trunk, known, width, hidden, outputs, shape, share.blocks, rng))
         self.register_buffer("triangle", torch.tril(torch.ones(bins + 2, bins + 2), diagonal=-1), persistent=False)
 
     triangle: Tensor
-
-    def _divide(self, geometry: Calorimeter | None) -> None:
-        """Which cells each pass draws, as indices into the window of blocks that it looks at, and where they go."""
-        inside = self.grid.pad(torch.ones(1, self.grid.n_cells))[0, 0] > 0
-        pixel = torch.where(inside, pass_of_pixel(*self.grid.full), -1)
-        numbers = self.grid.pad(torch.arange(self.grid.n_cells, dtype=torch.float32)[None])[0, 0].long()
-        whole = torch.zeros(self.blocks, dtype=torch.bool)
-        if geometry is not None and geometry.name == "lhcb-hcal":
-            split = self.grid.pad(torch.tensor(~hcal.inner_pixels()).float().reshape(1, -1))[0, 0] > 0
-            whole = split[::2, ::2]
-            block = pass_of_block(*self.blocks).repeat_interleave(2, 0).repeat_interleave(2, 1)
-            first = torch.zeros(self.grid.full, dtype=torch.bool)
-            first[::2, ::2] = True
-            pixel = torch.where(split, torch.where(first, block, -1), pixel)
-        self.register_buffer("whole", whole, persistent=False)
-        channels = gathered(pixel[None, None].float())[0].long()  # (4, rows, columns) of blocks
-        cells = gathered(numbers[None, None].float())[0].long()
-        self.windows: list[tuple[int, int, int, int]] = []
-        self.pixels: list[int] = []  # that a pass draws of a block
-        for k in range(PASSES):
-            mine = channels == k
-            rows, columns = (mine.any(0).any(d).nonzero().flatten() for d in (1, 0))
-            window = (
-                max(0, int(rows.min()) - MARGIN) if len(rows) else 0,
-                min(self.blocks[0], int(rows.max()) + 1 + MARGIN) if len(rows) else 1,
-                max(0, int(columns.min()) - MARGIN) if len(columns) else 0,
-                min(self.blocks[1], int(columns.max()) + 1 + MARGIN) if len(columns) else 1,
-            )
-            self.windows.append(window)
-            used = _cut(mine, window).flatten(1)
-            used = used[used.any(1)] if used.any() else used[:1]
-            self.pixels.append(len(used))
-            blocks = used.any(0).nonzero().flatten()
-            self.register_buffer(f"blocks_{k}", blocks, persistent=False)
-            self.register_buffer(f"here_{k}", _places(used[:, blocks]), persistent=False)
-            self.register_buffer(f"there_{k}", mine.flatten().nonzero().flatten(), persistent=False)
-            self.register_buffer(f"cells_{k}", cells[mine], persistent=False)
-
     whole: Tensor
 
     def turns(self) -> tuple[Turn, ...]:
@@ -234,11 +184,11 @@ class Interlaced(Model):
         """Logits `(n, cells, bins + 2)` of the cells of pass `k`, given what was drawn before, `(n, 4, rows, columns)`."""
         known = None
         if k:
-            height = (_cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
+            height = (cut(drawn, self.windows[k]) - 1).clamp(0.0, 1.0)
             scales = energies(RANGE * height, math.exp(RANGE) / 2)
             known = torch.cat([height, (RISE * height).clamp(max=1.0), *scales], dim=1).to(trunk.dtype)
-        made: Tensor = self.passes[k](_cut(trunk, self.windows[k]), known)
-        made = made.reshape(-1, len(self._columns("blocks", k)) * self.pixels[k], self.bins + 2)
+        made: Tensor = self.passes[k](cut(trunk, self.windows[k]), known)
+        made = made.reshape(-1, self.slots[k], self.bins + 2)
         return made.index_select(1, self._columns("here", k))
 
     def bin_of(self, values: Tensor) -> Tensor:
@@ -289,24 +239,3 @@ def above(z: Tensor) -> Tensor:
         power = power * t + coefficient
     half = 0.5 * t * (power - x * x).exp()
     return torch.where(z < 0, 1 - half, half)
-
-
-def gathered(image: Tensor) -> Tensor:
-    """Pixels `(n, channels, rows, columns)` two by two as channels of blocks, `(n, 4 * channels, rows / 2, columns / 2)`."""
-    return nn.functional.pixel_unshuffle(image, 2)
-
-
-def spread(blocks: Tensor) -> Tensor:
-    """The inverse of `gathered`."""
-    return nn.functional.pixel_shuffle(blocks, 2)
-
-
-def _places(used: Tensor) -> Tensor:
-    """Where the cells that are `used`, `(pixels, blocks)` and in that order, lie among all with pixels innermost."""
-    pixel, block = used.nonzero(as_tuple=True)
-    return block * used.shape[0] + pixel
-
-
-def _cut(blocks: Tensor, window: tuple[int, int, int, int]) -> Tensor:
-    top, bottom, left, right = window
-    return blocks[..., top:bottom, left:right]
