@@ -28,10 +28,6 @@ def build(geometry=TOY, features=None, **words):
     return Interlaced(feature_size=features or n, response_size=n, geometry=geometry, rng=generator(), **words)
 
 
-def test_neighbours_in_a_pass_are_as_far_apart_as_they_can_be():
-    assert pass_of_pixel(4, 4).tolist() == [[0, 5, 2, 5], [4, 3, 4, 3], [2, 5, 1, 5], [4, 3, 4, 3]]
-
-
 @pytest.mark.parametrize("geometry", [TOY, HCAL])
 def test_every_cell_is_drawn_once_and_split_ones_together(geometry):
     model = build(geometry)

@@ -5,7 +5,8 @@ $$p(y \mid c) = \prod_{k=1}^{6} \prod_{i \in S_k} p\big(y_i \mid c,\, y_{S_1}, \
 The cells are divided as in an interlaced picture (`networks.interlacing`). Cells of one pass are independent of each other given
 the cells before, which lie around them: those of the first pass are half a metre apart in the LHCb HCAL, several times the width
 of a hadronic shower. So the joint distribution of neighbours, which an energy score or a pixel-wise distance hardly sees and a
-GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead of one per cell (A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
+GAN has to find in a game, is learned by plain maximum likelihood, in one network pass per set instead of one per cell
+(A. van den Oord et al. 2016, arXiv:1601.06759; S. Reed et al. 2017, arXiv:1703.03664).
 
 The cells of a shower share its energy: what is left for one is a difference of energies, while images come as logarithms
 (features $\ln(1 + x/S)$ of `box-cox:S,0`). So the networks see of each image its logarithm, a root and the energy itself.
