@@ -58,6 +58,24 @@ def test_bins_are_empty_equal_and_saturated():
     assert build().bin_of(values).tolist() == [0, 0, 1, 1, 2, 4, 5]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_it_begins_with_how_often_bins_are_filled(weighted):
+    g = generator(5)
+    signal = torch.where(torch.rand(400, 64, generator=g) < 0.7, 0.0, 1 + 0.999 * torch.rand(400, 64, generator=g) ** 3)
+    full = torch.full((100, 64), 2.0)  # a background that its weights take away
+    y = torch.cat([signal, full, full]) if weighted else signal
+    w = torch.cat([torch.ones(500), -torch.ones(100)]) if weighted else None
+    model = build(bins=8)
+    c = torch.rand(len(y), 64, generator=g)
+    before = float(model.loss(Batch(signal, c[:400]), g).detach())
+    model.fit(y, c, w)
+    after = float(model.loss(Batch(signal, c[:400]), g).detach())
+    p = torch.bincount(model.bin_of(signal).flatten(), minlength=10) / signal.numel()
+    entropy = -64 * float((p * p.clamp(min=1e-9).log()).sum())
+    assert after == pytest.approx(entropy, rel=0.05)
+    assert after < 0.7 * before
+
+
 def test_the_loss_is_minus_the_log_likelihood_of_the_cells_given_those_of_earlier_passes():
     model, g = build().eval(), generator(3)
     y, c = 2.2 * torch.rand(2, 64, generator=g).round(decimals=1), torch.rand(2, 64, generator=g)

@@ -25,6 +25,8 @@ Pixels of split cells share one number. The weighted negative log-likelihood of 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -46,6 +48,8 @@ RANGE = 7.0
 """Logarithm of the cap over the threshold, nearly (ln 1020 in the LHCb HCAL)."""
 LARGEST, UNIT = 8.0, 128.0
 """Where energies are found from features: the largest, 70 GeV in a cell for a shift of 24 MeV, and the unit, 3 GeV."""
+LOOKED = 5000
+"""Events whose cells are counted before the training."""
 SCALES = 3
 """On which an image is seen: logarithm, root, energy."""
 
@@ -121,6 +125,21 @@ class Interlaced(Model):
 
     triangle: Tensor
     whole: Tensor
+
+    def fit(
+        self,
+        response: Tensor,
+        conditions: Tensor,
+        weights: Tensor | None = None,
+        given: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
+        """Begin with how often each bin is filled: some are as rare as one in a hundred thousand, thousands of updates away."""
+        seen = response[:LOOKED]
+        for k, network in enumerate(self.passes):
+            found = self.bin_of(seen.index_select(1, self._columns("cells", k)))
+            each = None if weights is None else weights[:LOOKED, None].double().expand(found.shape).flatten()
+            counts = torch.bincount(found.flatten(), each, minlength=self.bins + 2).double().clamp(min=0.0) + 1
+            network.begin((counts / counts.sum()).log().float())
 
     def turns(self) -> tuple[Turn, ...]:
         """One."""

@@ -109,6 +109,11 @@ class Pass(nn.Module):
 
     around: Tensor
 
+    def begin(self, logits: Tensor) -> None:
+        """Give all cells these logits of their bins `(bins,)` to begin with, but for what is little."""
+        with torch.no_grad():
+            self.last.bias.copy_(logits.repeat(len(self.last.bias) // len(logits)))
+
     def forward(self, trunk: Tensor, known: Tensor | None) -> Tensor:
         """From the trunk's channels and those of known cells where the pass looks."""
         h = self.told(trunk) + self.places
