@@ -52,6 +52,8 @@ TRACKS = Block("tracks", "mm, mm, MeV", kind="jagged", shape=(3,), columns=("x",
 """Charged tracks of an event where they meet the calorimeter's face, and their transverse energies."""
 TRACKER_IMAGE = Block("tracker_image", "MeV", kind="image", shape=SHAPE, minimum=0.0)
 """The tracks' transverse energies, each in the pixel that its track points to."""
+STP_IMAGE = Block("stp_image", "MeV", kind="image", shape=SHAPE, minimum=0.0)
+"""Images of the single tracks of an event (single-track propagation), summed and capped."""
 
 
 def inner_pixels() -> Array:

@@ -27,13 +27,11 @@ from understudy import hcal_geometry as hcal
 from understudy import seeds
 from understudy.domain import OutOfDomainWarning
 from understudy.events import Events
-from understudy.schema import Array, Block, Schema
+from understudy.schema import Array, Schema
 from understudy.surrogate import Surrogate
 
 TOGETHER = 128
 """Events whose tracks are propagated together."""
-IMAGE = Block("stp_image", "MeV", kind="image", shape=hcal.SHAPE, minimum=0.0)
-"""Sum of the images of an event's tracks, capped."""
 
 
 class Propagate(BaseModel):
@@ -73,7 +71,7 @@ class Propagation:
                 f" events have {', '.join(known) or 'none'}"
             )
         aux = (*(b for b in schema.aux if b.name != tracks.name), tracks)
-        return replace(schema, conditions=tuple(IMAGE if b is tracks else b for b in schema.conditions), aux=aux)
+        return replace(schema, conditions=tuple(hcal.STP_IMAGE if b is tracks else b for b in schema.conditions), aux=aux)
 
     def __call__(self, events: Events, sample: str) -> Events:
         """Events with `stp_image` in place of their tracks; each `sample` has noise of its own."""
@@ -82,7 +80,7 @@ class Propagation:
         name = self.words.tracks
         tracks = events.conditions[name]
         conditions = {key: v for key, v in events.conditions.items() if key != name}
-        conditions[IMAGE.name] = summed_images(self.load(), tracks, rng)
+        conditions[hcal.STP_IMAGE.name] = summed_images(self.load(), tracks, rng)
         return replace(events, schema=schema, conditions=conditions, aux={**events.aux, name: tracks})
 
 

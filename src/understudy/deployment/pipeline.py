@@ -25,7 +25,7 @@ from understudy import hcal_geometry as hcal
 from understudy.deployment.export import OPSET, quiet
 from understudy.events import Events
 from understudy.files import atomic_path
-from understudy.propagation import IMAGE, by_track, check_propagator
+from understudy.propagation import by_track, check_propagator
 from understudy.schema import Array, Schema
 from understudy.surrogate import Surrogate
 
@@ -56,7 +56,7 @@ class Pipeline(nn.Module):
         cells = self.tracks(track_noise, {"position": position, "et": et})
         summed = noise.new_zeros((noise.shape[0], hcal.N_PIXELS)).index_add(0, event, cells)
         image = torch.minimum(summed, self.largest)
-        return self.refine(noise, {IMAGE.name: image.reshape(-1, *hcal.SHAPE)}) + 0.0, image
+        return self.refine(noise, {hcal.STP_IMAGE.name: image.reshape(-1, *hcal.SHAPE)}) + 0.0, image
 
 
 def export_pipeline(pipeline: Pipeline, folder: Path) -> Path:
@@ -75,7 +75,7 @@ def export_pipeline(pipeline: Pipeline, folder: Path) -> Path:
             tuple(torch.from_numpy(inputs[name]) for name in INPUTS),
             str(partial),
             input_names=list(INPUTS),
-            output_names=["response", IMAGE.name],
+            output_names=["response", hcal.STP_IMAGE.name],
             dynamic_shapes={name: {0: event if name == "noise" else track} for name in INPUTS},
             opset_version=OPSET,
             dynamo=True,
@@ -92,8 +92,8 @@ def _check(pipeline: Pipeline, path: Path) -> None:
     inputs = pipeline_inputs(pipeline.tracks, pipeline.refine, _example(rng, 40), rng)
     with torch.inference_mode():
         expected = [x.numpy() for x in pipeline(*(torch.from_numpy(inputs[name]) for name in INPUTS))]
-    found = _session(path, 1).run(["response", IMAGE.name], inputs)
-    for name, mine, theirs in zip(("response", IMAGE.name), expected, found, strict=True):
+    found = _session(path, 1).run(["response", hcal.STP_IMAGE.name], inputs)
+    for name, mine, theirs in zip(("response", hcal.STP_IMAGE.name), expected, found, strict=True):
         apart = float(np.abs(mine - theirs).sum() / max(float(np.abs(mine).sum()), 1.0))
         if not apart <= AGREES:
             raise RuntimeError(f"the exported pipeline's {name} differs from torch by {apart:.2g}, more than {AGREES:g}")
@@ -160,8 +160,8 @@ class TrackPipeline:
             cells.append(made[0])
             images.append(made[1])
         response = {self.schema.response[0].name: np.concatenate(cells)}
-        schema = Schema(self.schema.conditions, self.schema.response, (IMAGE,))
-        aux = {IMAGE.name: np.concatenate(images).reshape(-1, *hcal.SHAPE)}
+        schema = Schema(self.schema.conditions, self.schema.response, (hcal.STP_IMAGE,))
+        aux = {hcal.STP_IMAGE.name: np.concatenate(images).reshape(-1, *hcal.SHAPE)}
         return Events(schema, {hcal.TRACKS.name: tracks}, response, aux=aux, where="simulated events")
 
 

@@ -139,6 +139,7 @@ class Interlaced(Model):
             found = self.bin_of(seen.index_select(1, self._columns("cells", k)))
             each = None if weights is None else weights[:LOOKED, None].double().expand(found.shape).flatten()
             counts = torch.bincount(found.flatten(), each, minlength=self.bins + 2).double().clamp(min=0.0) + 1
+            assert isinstance(network, Pass)
             network.begin((counts / counts.sum()).log().float())
 
     def turns(self) -> tuple[Turn, ...]:

@@ -234,6 +234,32 @@ def test_images_gallery_and_their_figures(events):
     assert list(panels(looked, np.arange(2))) == ["tracks", "the stp", "reference", "lhcb-hcal-tip"]
 
 
+class Half:
+    """A stand-in of images that gives back half of what it is told."""
+
+    def __init__(self, schema):
+        self.schema = Schema(schema.conditions, schema.response)
+
+    def simulate(self, conditions, generator):
+        told = np.asarray(conditions["stp_image"], np.float32)
+        return Events(self.schema, dict(conditions), {"cells": (told / 2).reshape(len(told), -1)})
+
+
+def test_the_gallery_asks_candidates_at_other_tracks_and_shows_what_a_refinement_refines(events):
+    summed = np.asarray(events["cells"], np.float32).reshape(-1, *hcal.SHAPE) * 0.5
+    schema = replace(events.schema, conditions=(hcal.STP_IMAGE,), aux=(*events.schema.aux, hcal.TRACKS))
+    aux = {**events.aux, "tracks": events.conditions["tracks"]}
+    refined = replace(events, schema=schema, conditions={"stp_image": summed}, aux=aux)
+    half = len(refined) // 2
+    candidates = {"asked": bare(refined[half:]), "file": bare(refined[half:])}
+    looked = replace(samples(refined, candidates), paired={}, standins={"asked": Half(schema)})
+    shown = panels(looked, np.array([5, 2]))
+    assert list(shown) == ["tracks", "STP", "reference", "asked"]
+    assert np.array_equal(shown["STP"], summed[[5, 2]])
+    assert np.array_equal(shown["asked"], summed[[5, 2]] / 2)
+    assert np.array_equal(shown["tracks"], hcal.tracker_image(events.conditions["tracks"][[5, 2]]))
+
+
 def test_variety_at_one_track():
     source = lhcb_hcal_pions()
     pions = source.generate(4000, rng())

@@ -13,6 +13,7 @@ from understudy import hcal_geometry as hcal
 from understudy.events import Events
 from understudy.registry import register
 from understudy.schema import Array
+from understudy.simulator import Simulator
 from understudy.validation import figures
 from understudy.validation.analyses.base import Analysis, Finding, Samples
 from understudy.validation.hcal_images import image
@@ -39,8 +40,8 @@ class HcalGallery(Analysis):
         rows = order[np.rint(np.linspace(0.1, 0.95, self.events) * (len(order) - 1)).astype(int)]
         columns = panels(samples, rows)
         text = (
-            "Transverse energies on one logarithmic colour scale from 6 MeV; white pixels hold less. Candidates that were asked"
-            " at the same tracks stand in the same row."
+            "Transverse energies on one logarithmic colour scale from 6 MeV; white pixels hold less. The events of a row have"
+            " the same tracks; candidates that cannot be asked about them are left out."
         )
         picture = figures.png(gallery_figure(columns), "Events as images: " + ", ".join(columns))
         return [Finding("Gallery of the HCAL", text, pictures=[picture])]
@@ -48,12 +49,20 @@ class HcalGallery(Analysis):
 
 def panels(samples: Samples, rows: Array) -> dict[str, Array]:
     """Images `(len(rows), 52, 64)` by title, in the order of the thesis: tracks, STP, reference, then what refines them."""
-    own = {name: image(events)[rows] for name, events in samples.candidates.items() if samples.paired.get(name, False)}
+    asked = samples.reference[rows]
+    own = {}
+    for name, events in samples.candidates.items():
+        if samples.paired.get(name, False):
+            own[name] = image(events)[rows]
+        elif name in samples.standins:
+            own[name] = image(answered(samples.standins[name], asked, samples.generator("hcal-gallery", name)))
     before = {name: v for name, v in own.items() if "stp" in name.lower()}
     after = {name: v for name, v in own.items() if name not in before}
     if len(own) == len(before):  # the stand-in of single tracks is what is judged, and comes behind its reference
         before, after = {}, own
     tracks = tracker(samples.reference, rows)
+    if hcal.STP_IMAGE.name in asked.conditions:
+        before = {"STP": np.asarray(asked.conditions[hcal.STP_IMAGE.name]), **before}
     return {
         **({} if tracks is None else {"tracks": tracks}),
         **before,
@@ -62,10 +71,18 @@ def panels(samples: Samples, rows: Array) -> dict[str, Array]:
     }
 
 
+def answered(standin: Simulator, asked: Events, rng: np.random.Generator) -> Events:
+    """What a stand-in makes of these events' conditions."""
+    made = standin.simulate({b.name: asked.conditions[b.name] for b in standin.schema.given}, rng)
+    return asked.with_response(made.packed(), mask=made.mask)
+
+
 def tracker(events: Events, rows: Array) -> Array | None:
-    """The tracks of `rows` as images; None where the conditions hold neither their image nor a single track."""
+    """The tracks of `rows` as images; None where the events say neither their image nor their tracks nor a single one."""
     if hcal.TRACKER_IMAGE.name in events.conditions:
         return np.asarray(events.conditions[hcal.TRACKER_IMAGE.name])[rows]
+    if hcal.TRACKS.name in events.aux:
+        return hcal.tracker_image(events.aux[hcal.TRACKS.name][rows])
     if {"position", "et"} <= set(events.conditions):
         tracks = np.column_stack([np.asarray(events.conditions["position"])[rows], np.asarray(events.conditions["et"])[rows]])
         return hcal.tracker_image(tracks[:, None, :])
