@@ -247,6 +247,9 @@ def test_many_observables_are_drawn_in_part_and_told_whole(report: Report, monke
     words = Page(page(report)).words
     assert f"all {len(report.observables)} are in the tables" in words
     assert len(html_tables.distance_rows(report, "ks")) == len(report.observables)
+    monkeypatch.setitem(report.metrics["settings"], "histograms", 1)
+    monkeypatch.setitem(report.metrics["settings"], "curves", 0)
+    assert f"all {len(report.observables)} are in the tables" in Page(page(report)).words
 
 
 def test_folder_holds_page_and_picture(written: Path) -> None:

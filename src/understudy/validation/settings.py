@@ -115,7 +115,7 @@ class ValidationSettings(_Settings):
     energy_bins: int = Field(12, ge=1, description="logarithmic energy bins of the curves")
     noise_term: bool = Field(False, description="fit the resolution with a term b/E as well, for cells with electronic noise")
     most_correlated: int = Field(4000, ge=0, description="cells above which no correlation matrix is made")
-    histograms: int = Field(48, ge=0, description="observables with a figure; of more, those farthest above their floor")
+    histograms: int = Field(48, ge=1, description="observables with a figure; of more, those farthest above their floor")
     curves: int = Field(48, ge=0, description="curves with a figure; of more, those with the largest chi-squared")
     gallery: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         None, description="energies [MeV] of the single showers that are shown; if absent, quantiles of the sample"

@@ -83,6 +83,12 @@ class Finding:
     reasons: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+def answered(simulator: Simulator, asked: Events, generator: np.random.Generator) -> Events:
+    """What a simulator makes of these events' conditions, once each."""
+    made = simulator.simulate({b.name: asked.conditions[b.name] for b in simulator.schema.given}, generator)
+    return asked.with_response(made.packed(), mask=made.mask)
+
+
 class Analysis(ABC):
     """A question to all samples of a comparison; registered in the room `analyses`."""
 

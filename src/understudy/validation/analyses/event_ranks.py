@@ -21,7 +21,7 @@ from understudy.events import Events
 from understudy.registry import register
 from understudy.schema import Array
 from understudy.validation import figures, hcal_images
-from understudy.validation.analyses.base import Analysis, Finding, Samples
+from understudy.validation.analyses.base import Analysis, Finding, Samples, answered
 from understudy.validation.observables import Observable, evaluate, observables_for
 
 UNIFORM = 1 / np.sqrt(12)
@@ -90,11 +90,9 @@ class EventRanks(Analysis):
     ) -> dict[str, Array]:
         """Ranks between 0 and 1 of each observable, NaN where it is not defined, `(n,)`."""
         rng = samples.generator("event-ranks", name)
-        given = {b.name: asked.conditions[b.name] for b in standin.schema.given}
         answers = {o.name: np.empty((self.answers, len(asked))) for o in known}
         for k in range(self.answers):
-            made = standin.simulate(given, rng)
-            values = evaluate(asked.with_response(made.packed(), mask=made.mask), samples.geometry, known)
+            values = evaluate(answered(standin, asked, rng), samples.geometry, known)
             for key, v in values.items():
                 answers[key][k] = v
         return {key: self._rank(truth[key], v, rng) for key, v in answers.items()}

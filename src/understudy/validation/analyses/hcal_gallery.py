@@ -13,9 +13,8 @@ from understudy import hcal_geometry as hcal
 from understudy.events import Events
 from understudy.registry import register
 from understudy.schema import Array
-from understudy.simulator import Simulator
 from understudy.validation import figures
-from understudy.validation.analyses.base import Analysis, Finding, Samples
+from understudy.validation.analyses.base import Analysis, Finding, Samples, answered
 from understudy.validation.hcal_images import image
 
 LOWEST = hcal.COUNT / 4
@@ -69,12 +68,6 @@ def panels(samples: Samples, rows: Array) -> dict[str, Array]:
         samples.reference_name: image(samples.reference)[rows],
         **after,
     }
-
-
-def answered(standin: Simulator, asked: Events, rng: np.random.Generator) -> Events:
-    """What a stand-in makes of these events' conditions."""
-    made = standin.simulate({b.name: asked.conditions[b.name] for b in standin.schema.given}, rng)
-    return asked.with_response(made.packed(), mask=made.mask)
 
 
 def tracker(events: Events, rows: Array) -> Array | None:
